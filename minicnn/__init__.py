@@ -1,0 +1,28 @@
+"""minicnn: a deep-learning library whose mathematics is its code."""
+
+from minicnn import data, metrics, models, nn, ops, optim, schedules, train
+from minicnn.dispatch import using
+from minicnn.gradcheck import GradcheckError, gradcheck
+from minicnn.models import load, save
+from minicnn.nn import record
+from minicnn.train import Trainer
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "GradcheckError",
+    "Trainer",
+    "data",
+    "gradcheck",
+    "load",
+    "metrics",
+    "models",
+    "nn",
+    "ops",
+    "optim",
+    "record",
+    "save",
+    "schedules",
+    "train",
+    "using",
+]

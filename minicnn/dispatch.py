@@ -1,0 +1,88 @@
+"""The body of an op is its definition; its siblings are only faster.
+
+`@accelerated("numba", "cuda")` on `forward` in `ops/batch_norm.py` promises functions of the same name and signature
+in `ops/batch_norm_numba.py` and `ops/batch_norm_cuda.py`.  The sibling for the array's device is imported at the first
+call.  A sibling may return `NotImplemented` to decline (an odd dtype, a negative stride); the definition then runs.
+The definition never imports a sibling, so there is no cycle.
+"""
+
+import contextlib
+import functools
+import importlib
+from collections.abc import Callable, Iterator
+from contextvars import ContextVar
+from typing import Any
+
+from minicnn import backend
+
+OPS: list["Op"] = []  # every dispatched function, in import order: tests and benchmarks walk this list
+MODES = ("fast", "reference", "strict")
+_mode: ContextVar[str] = ContextVar("minicnn.dispatch.mode", default="fast")
+
+
+@contextlib.contextmanager
+def using(mode: str) -> Iterator[None]:
+    """Choose what runs inside the block, in this thread.
+
+    "fast" (the default) runs an op's kernel where there is one, "reference" its definition, and "strict" raises
+    RuntimeError where a promised kernel does not run.  ValueError for any other word.
+    """
+    if mode not in MODES:
+        raise ValueError(f"using: mode {mode!r} is none of {', '.join(MODES)}")
+    token = _mode.set(mode)
+    try:
+        yield
+    finally:
+        _mode.reset(token)
+
+
+class Op:
+    """A definition and the siblings that may stand in for it; called like the definition."""
+
+    __qualname__: str  # these two are the definition's
+    __module__: str
+
+    def __init__(self, definition: Callable[..., Any], kinds: tuple[str, ...]):
+        functools.update_wrapper(self, definition)
+        self.definition, self.kinds = definition, kinds
+        self.name = f"{definition.__module__.rpartition('.')[2]}.{definition.__name__}"
+
+    def __repr__(self) -> str:
+        return f"<op {self.name}, kernels: {', '.join(self.kinds) or 'none'}>"
+
+    def __reduce__(self) -> str:
+        return self.__qualname__  # a module-level name: pickled by reference, like a function
+
+    @functools.cache  # noqa: B019 - an op lives as long as its module
+    def sibling(self, kind: str) -> Callable[..., Any]:
+        """The function of the same name in the module beside the definition, imported at the first call."""
+        return getattr(importlib.import_module(f"{self.definition.__module__}_{kind}"), self.definition.__name__)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        mode = _mode.get()
+        if mode == "reference" or not self.kinds:
+            return self.definition(*args, **kwargs)
+        kind = backend.kind(args[0] if args else None)
+        if kind in self.kinds:
+            result = self.sibling(kind)(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
+            if mode == "strict":
+                raise RuntimeError(
+                    f"{self.name}: the {kind} kernel declined {_describe(args[0])}; kernels take C-contiguous float32"
+                )
+        return self.definition(*args, **kwargs)
+
+
+def accelerated(*kinds: str) -> Callable[[Callable[..., Any]], Op]:
+    """Decorate a definition: kernels of these kinds ("numba", "cuda") stand beside it under the same name."""
+
+    def decorate(definition: Callable[..., Any]) -> Op:
+        OPS.append(Op(definition, kinds))
+        return OPS[-1]
+
+    return decorate
+
+
+def _describe(x: object) -> str:
+    return f"{getattr(x, 'dtype', type(x).__name__)} {getattr(x, 'shape', '')}"
