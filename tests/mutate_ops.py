@@ -21,7 +21,7 @@ from cosmic_ray.plugins import get_operator
 from minicnn import ops
 from minicnn.cases import CASES
 
-TESTS = ("tests/test_ops.py", "tests/test_golden.py", "tests/test_shapes_hypothesis.py")
+TESTS = ("tests/test_ops.py", "tests/test_conventions.py", "tests/test_golden.py", "tests/test_shapes_hypothesis.py")
 SECONDS = 60  # a mutant that takes longer is caught: it loops
 BINARY = (
     "Add_Sub Add_Mul Sub_Add Sub_Div Mul_Div Mul_Add Div_Mul Div_Sub FloorDiv_Mul FloorDiv_Div Mod_Mul Pow_Mul "

@@ -38,6 +38,7 @@ CASES = (
             Error({"stride": 0}, r"stride is 0, wanted at least 1"),
             Error({"padding": -1}, r"padding is -1, wanted at least 0"),
             Error({"padding": "same"}, r"padding is 'same', wanted an int or a pair", TypeError),
+            Error({"output_padding": -1}, r"output_padding is -1, wanted at least 0"),
             Error({"output_padding": (1, 1)}, r"output_padding \(1, 1\) must be smaller than stride \(2, 1\)"),
             Error(
                 {"padding": (1, 2)}, r"a kernel of \(3, 2\), stride \(2, 1\) and padding \(1, 2\) .* image of \(8, 0\)"

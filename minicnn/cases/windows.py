@@ -39,6 +39,8 @@ POOL_ERRORS = (
     Error({"x": "image"}, r"x is a str, wanted a NumPy or CuPy array", TypeError),
     Error({"kernel_size": 0}, r"kernel_size is 0, wanted at least 1"),
     Error({"kernel_size": (2, 2, 2)}, r"kernel_size is \(2, 2, 2\), wanted an int or a pair", TypeError),
+    Error({"stride": 0}, r"stride is 0, wanted at least 1"),
+    Error({"padding": -1}, r"padding is -1, wanted at least 0"),
     Error({"stride": 1.5}, r"stride is 1.5, wanted an int or a pair", TypeError),
     Error({"padding": 2}, r"padding \(2, 2\) is more than half of kernel_size \(3, 2\)"),
     Error({"kernel_size": 12}, r"a kernel of \(12, 12\) .* does not fit an image of \(7, 6\) with padding \(1, 1\)"),
@@ -76,7 +78,9 @@ CASES = (
         errors=(
             Error({"x": np.ones((2, 7, 6))}, r"x has shape \(2, 7, 6\), wanted four axes \(N, H, W, C\)"),
             Error({"x": np.ones((2, 7, 6, 3), "uint8")}, r"x is uint8, wanted floating-point .*x / 255", TypeError),
-            Error({"w": np.ones((3, 3, 3))}, r"w has shape \(3, 3, 3\), wanted four axes \(kh, kw, C_in/groups, C_out\)"),
+            Error(
+                {"w": np.ones((3, 3, 3))}, r"w has shape \(3, 3, 3\), wanted four axes \(kh, kw, C_in/groups, C_out\)"
+            ),
             Error({"w": np.ones((3, 3, 5, 4))}, r"x \(2, 7, 6, 3\) .* does not fit w \(3, 3, 5, 4\)"),
             Error({"b": np.ones(3)}, r"b has shape \(3,\), wanted \(4,\)"),
             Error({"groups": 2}, r"groups=2 must divide the 3 channels of x and the 4 of y"),
@@ -84,6 +88,7 @@ CASES = (
             Error({"stride": 0}, r"stride is 0, wanted at least 1"),
             Error({"stride": "2"}, r"stride is '2', wanted an int or a pair", TypeError),
             Error({"padding": -1}, r"padding is -1, wanted at least 0"),
+            Error({"dilation": 0}, r"dilation is 0, wanted at least 1"),
             Error({"dilation": 9}, r"a kernel of \(3, 2\) \(dilation \(9, 9\)\) does not fit an image of \(7, 6\)"),
         ),
         wrong={
@@ -109,8 +114,8 @@ CASES = (
         ),
         errors=POOL_ERRORS,
         wrong={
-            "shared by the whole window": lambda dy, c: (
-                avg_pool2d.backward(dy, avg_pool2d.Cache(c.windows, True, dy.shape))
+            "shared by the whole window": lambda dy, c: avg_pool2d.backward(
+                dy, avg_pool2d.Cache(c.windows, True, dy.shape)
             ),
             "the next tap wins": lambda dy, c: max_pool2d.backward(dy, c._replace(argmax=c.argmax ^ 1)),
             "rows and columns exchanged": lambda dy, c: max_pool2d.backward(

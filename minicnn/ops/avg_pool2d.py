@@ -72,9 +72,7 @@ def backward(dy: Array, cache: Cache) -> tuple[Array]:
 def _divisor(like: Array, windows: Windows, count_include_pad: bool) -> Array:
     """D of (2) as (OH, OW, 1), on the device and of the dtype of `like`."""
     counts = []
-    for W, k, s, p, O in zip(
-        windows.image, windows.kernel, windows.stride, windows.padding, windows.out, strict=True
-    ):
+    for W, k, s, p, O in zip(windows.image, windows.kernel, windows.stride, windows.padding, windows.out, strict=True):
         lo, hi = (0, W + 2 * p) if count_include_pad else (p, p + W)
         start = np.arange(O) * s
         counts.append(np.minimum(start + k, hi) - np.maximum(start, lo))  # (2)

@@ -45,6 +45,7 @@ of (9) with its factor −½ lost; L fixed to a squared error, where (6)-(12) ho
 Memory.  The cache holds x, which exists already, and three vectors; x̂ is computed again in backward.
 """
 
+import math
 from typing import NamedTuple
 
 from minicnn.backend import Array
@@ -68,7 +69,7 @@ def forward(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tuple[
     """
     checks.per_channel("batch_norm", x, gamma=gamma, beta=beta)
     eps = float(eps)  # a NumPy float64 would make float32 arrays float64
-    axes, m = tuple(range(x.ndim - 1)), x.size // max(x.shape[-1], 1)
+    axes, m = tuple(range(x.ndim - 1)), math.prod(x.shape[:-1])
     if m < 2:
         raise ValueError(f"batch_norm: x {x.shape} has {m} value(s) a channel, wanted at least 2 to take a variance of")
     mean = x.mean(axes, dtype="float64").astype(x.dtype)  # (1)
@@ -82,7 +83,7 @@ def backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array]:
     """(dx, dgamma, dbeta) from dy = ∂L/∂y."""
     x, gamma, mean, var, eps = cache
     checks.upstream("batch_norm", dy, x.shape)
-    axes, m = tuple(range(x.ndim - 1)), x.size // x.shape[-1]
+    axes, m = tuple(range(x.ndim - 1)), math.prod(x.shape[:-1])
     inv_std = (var + eps) ** -0.5  # (3)
     x_hat = (x - mean) * inv_std  # (4)
     dgamma = (dy * x_hat).sum(axes, dtype="float64").astype(gamma.dtype)  # (7)

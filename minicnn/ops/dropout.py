@@ -42,9 +42,7 @@ class Cache(NamedTuple):
 
 
 @accelerated()
-def forward(
-    x: Array, *, p: float, rng: np.random.Generator | int, channelwise: bool = False
-) -> tuple[Array, Cache]:
+def forward(x: Array, *, p: float, rng: np.random.Generator | int, channelwise: bool = False) -> tuple[Array, Cache]:
     """y by (1).  rng is a Generator, from which one 64-bit key is drawn, or such a key as an int."""
     checks.floating("dropout", x=x)
     p = float(p)  # a NumPy float64 would make float32 arrays float64

@@ -14,6 +14,7 @@ them through every y it enters:
 A row of x never meets another, so x may be (..., I): its leading axes are the rows n.
 """
 
+import math
 from typing import NamedTuple
 
 from minicnn.backend import Array
@@ -44,7 +45,7 @@ def backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array | None]:
     """(dx, dw, db) from dy = ∂L/∂y; db is None where there was no bias."""
     x, w, has_bias = cache
     checks.upstream("linear", dy, (*x.shape[:-1], w.shape[1]))
-    (I, O), rows = w.shape, x.size // max(x.shape[-1], 1)
+    (I, O), rows = w.shape, math.prod(x.shape[:-1])
     dx = dy @ w.T  # (2)
     dw = x.reshape(rows, I).T @ dy.reshape(rows, O)  # (3)
     db = dy.reshape(rows, O).sum(0, dtype="float64").astype(w.dtype) if has_bias else None  # (4)

@@ -5,7 +5,7 @@ holds kh kw entries x̃[n, u sh + i, v sw + j, c]; with ceil_mode, where the las
 ones are -∞ too.  The output's height and width are those of `windows`, (1) or (2) there.
 
     y[n,u,v,c] = max_ij x̃[n, u sh + i, v sw + j, c]                                      (1)
-    t[n,u,v,c] = the first (i, j), row by row, that attains it                           (2)
+    t[n,u,v,c] = the first (i, j) inside the image, row by row, that attains it          (2)
 
 Backward.  Away from ties a small change of x leaves t as it is, so y[n,u,v,c] is the entry t points at, and
 
@@ -16,9 +16,9 @@ A pixel may win in several windows that overlap, so its gradient is the sum over
     dx̃[n,r,q,c] = Σ_uv dy[n,u,v,c] [(r, q) is where t[n,u,v,c] points]                   (4)
 
 and dx is dx̃ without its margin.  At a tie there is no derivative; (2) makes the first entry take all, as PyTorch does.
-A NaN in a window makes y NaN, and is what t points at.
+A NaN in a window makes y NaN, and t points at the last one.
 
-Memory.  The cache holds t, in bytes (kernels up to 255 taps), and sizes; neither x nor y.
+Memory.  The cache holds t, in bytes (for kernels of up to 256 taps), and sizes; neither x nor y.
 """
 
 from typing import NamedTuple
@@ -48,10 +48,10 @@ def forward(
     xp, (N, _, _, C), kw = array_module(x), x.shape, windows.kernel[1]
     padded = windows.pad(x, -xp.inf)
     y = xp.full((N, *windows.out, C), -xp.inf, x.dtype)
-    argmax = xp.zeros(y.shape, "uint8" if windows.kernel[0] * kw <= 255 else "int32")
+    argmax = xp.broadcast_to(_first_inside(xp, windows), y.shape)
     for i, j, where in windows.taps():
         entry = padded[where]
-        better = (entry > y) | ((entry != entry) & (y == y))  # a NaN beats every number, and keeps its place
+        better = (entry > y) | (entry != entry)  # a NaN beats every number
         argmax = xp.where(better, argmax.dtype.type(i * kw + j), argmax)  # (2)
         y = xp.where(better, entry, y)  # (1)
     return y, Cache(argmax, windows)
@@ -67,6 +67,16 @@ def backward(dy: Array, cache: Cache) -> tuple[Array]:
     for i, j, where in windows.taps():
         padded[where] += xp.where(argmax == i * kw + j, dy, 0)  # (3) (4)
     return (xp.ascontiguousarray(windows.crop(padded)),)
+
+
+def _first_inside(xp, windows: Windows) -> Array:
+    """The first tap of each window inside the image, (OH, OW, 1): what t is if the image is -∞ there."""
+    kh, kw = windows.kernel
+    rows, columns = (
+        xp.maximum(p - s * xp.arange(O), 0)
+        for p, s, O in zip(windows.padding, windows.stride, windows.out, strict=True)
+    )
+    return (rows[:, None, None] * kw + columns[:, None]).astype("uint8" if kh * kw <= 256 else "int32")  # (2)
 
 
 def pool_windows(op: str, x: Array, kernel_size, stride, padding, ceil_mode: bool) -> Windows:
