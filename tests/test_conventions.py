@@ -117,10 +117,16 @@ def test_cross_entropy_of_huge_logits(dtype):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_softmax_and_log_softmax_of_huge_scores(dtype):
+def test_huge_scores_of_softmax(dtype):
     x = np.array([[1e4, -1e4, 1e4 - np.log(2)]], dtype)
     tolerance = 1e-3 if dtype == "float32" else 1e-9  # 1e4 - ln 2 itself is rounded
     np.testing.assert_allclose(ops.softmax.forward(x)[0], [[2 / 3, 0, 1 / 3]], rtol=tolerance)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_huge_scores_of_log_softmax(dtype):
+    x = np.array([[1e4, -1e4, 1e4 - np.log(2)]], dtype)
+    tolerance = 1e-3 if dtype == "float32" else 1e-9  # 1e4 - ln 2 itself is rounded
     want = [[np.log(2 / 3), -2e4 + np.log(2 / 3), np.log(1 / 3)]]
     np.testing.assert_allclose(ops.log_softmax.forward(x)[0], want, rtol=tolerance)
 
@@ -200,3 +206,23 @@ def test_numpy_scalars_among_the_options_do_not_widen_float32(op, arguments, opt
     y, cache = op.forward(x, *[np.ones(4, "float32")] * arguments, **options)
     gradients = op.backward(y, cache)
     assert {y.dtype.name, *(g.dtype.name for g in gradients)} == {"float32"}
+
+
+@pytest.mark.parametrize(("rng", "key"), [(0, 0), (7, 7), (2**64 - 1, 2**64 - 1), (2**64, 0), (-1, 2**64 - 1)])
+def test_dropout_takes_any_int_for_a_key(rng, key):
+    _, cache = ops.dropout.forward(np.ones(3), p=0.5, rng=rng)
+    assert cache.key == key
+
+
+def test_dropout_draws_keys_of_64_bits():
+    rng = np.random.default_rng(0)
+    keys = [ops.dropout.forward(np.ones(3), p=0.5, rng=rng)[1].key for _ in range(200)]
+    assert len(set(keys)) == 200
+    assert min(keys) < 2**64 / 20
+    assert max(keys) > 2**64 * 0.95
+
+
+def test_dropout_of_the_channels_of_vectors_is_of_elements():
+    x = np.ones((5, 8))
+    y, _ = ops.dropout.forward(x, p=0.5, rng=3, channelwise=True)
+    assert np.array_equal(y, ops.dropout.forward(x, p=0.5, rng=3)[0])

@@ -77,7 +77,7 @@ def kept(key, shape, p=0.5, **options):
 
 @pytest.mark.parametrize(("k", "key"), list(enumerate(DROPOUT_KEYS)))
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.75])
-def test_the_mask_of_a_key_never_changes(k, key, p, golden):
+def test_the_dropout_mask_of_a_key_never_changes(k, key, p, golden):
     want = golden["dropout hashes"][k] >= int(p * 2**32)
     assert int(golden["dropout keys"][k]) == key
     assert np.array_equal(kept(key, 64, p), want)
@@ -85,7 +85,7 @@ def test_the_mask_of_a_key_never_changes(k, key, p, golden):
     assert np.array_equal(kept(key, (8, 3, 5, 8), p, channelwise=True)[:, 1, 2], want.reshape(8, 8))
 
 
-def test_the_hash_of_elements_beyond_the_first_2_to_the_32():
+def test_the_dropout_hash_of_elements_beyond_the_first_2_to_the_32():
     first = 5 * 2**32 - 2
     library = SimpleNamespace(asarray=np.asarray, arange=lambda n, dtype: np.arange(first, first + n, dtype=dtype))
     for key in DROPOUT_KEYS:
@@ -118,7 +118,7 @@ def test_the_rate_of_dropout(key, p):
 
 
 @pytest.mark.parametrize("p", [0.3, 0.5])
-def test_masks_of_two_keys_are_independent_wherever_they_are_laid(p):
+def test_dropout_masks_of_two_keys_are_independent_wherever_they_are_laid(p):
     masks = [kept(key, N, p) for key in KEYS]
     for i, a in enumerate(masks):
         for b in masks[:i]:
@@ -127,7 +127,7 @@ def test_masks_of_two_keys_are_independent_wherever_they_are_laid(p):
 
 
 @pytest.mark.parametrize("key", KEYS)
-def test_neighbouring_elements_are_independent(key):
+def test_neighbouring_elements_of_a_dropout_mask_are_independent(key):
     assert neighbours(kept(key, N)) < 5
     mask = kept(key, N, 0.3)
     for distance in (1, 2, 3, 8, 32, 48, 1024):
@@ -153,7 +153,7 @@ def test_these_tests_reject_masks_that_are_not_random():
 
 
 @pytest.mark.parametrize("p", [0.2, 0.5])
-def test_channelwise_drops_whole_channels(p):
+def test_channelwise_dropout_drops_whole_channels(p):
     mask = kept(3, (64, 5, 4, 32), p, channelwise=True)
     whole = mask[:, 0, 0]
     assert np.array_equal(mask, np.broadcast_to(whole[:, None, None], mask.shape))

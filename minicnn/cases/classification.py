@@ -74,6 +74,7 @@ CASES = (
             Error({"target": np.ones((6, 4))}, r"target has shape \(6, 4\), wanted \(6,\) integers or \(6, 5\)"),
             Error({"weight": np.ones(4)}, r"weight has shape \(4,\), wanted \(5,\)"),
             Error({"label_smoothing": 1.5}, r"label_smoothing is 1.5, wanted 0\.\.1"),
+            Error({"label_smoothing": -0.5}, r"label_smoothing is -0.5, wanted 0\.\.1"),
             Error({"reduction": "avg"}, r"reduction 'avg' is none of mean, sum, none"),
         ),
         wrong={
@@ -95,6 +96,7 @@ CASES = (
         ),
         errors=(
             Error({"p": 1.2}, r"p is 1.2, wanted a probability in 0\.\.1"),
+            Error({"p": -0.2}, r"p is -0.2, wanted a probability in 0\.\.1"),
             Error({"rng": None}, r"rng is a NoneType, wanted a numpy.random.Generator or an int key", TypeError),
             Error({"x": np.ones(4), "channelwise": True}, r"channelwise needs \(N, \.\.\., C\), x has shape \(4,\)"),
             NOT_FLOAT,

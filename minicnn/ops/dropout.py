@@ -1,4 +1,4 @@
-"""Dropout (Srivastava et al. 2014, JMLR 15, section 10: "inverted", scaled in training so that evaluation does nothing).
+"""Dropout (Srivastava et al. 2014, JMLR 15, section 10; "inverted": scaled in training, nothing to do in evaluation).
 
 Forward.  Each element k, in C order, is kept with probability 1 − p:
 

@@ -11,7 +11,7 @@ Backward.  By the quotient rule, with δ the Kronecker delta and S the sum in (1
     ∂yᵢ/∂xⱼ = δᵢⱼ exp(xᵢ)/S − exp(xᵢ) exp(xⱼ)/S² = yᵢ (δᵢⱼ − yⱼ)                          (2)
     dxⱼ = Σᵢ dyᵢ ∂yᵢ/∂xⱼ = yⱼ (dyⱼ − Σᵢ dyᵢ yᵢ)                                           (3)
 
-(3) sums to 0 over j: adding a constant to a row does not move y.  For dy = 1 it is 0 throughout, so dy = 1 tests nothing.
+(3) sums to 0 over j: adding a constant to a row does not move y.  For dy = 1 it is 0 throughout: dy = 1 tests nothing.
 This is the gradient of softmax alone.  Joined with a cross-entropy it becomes ŷ − y; see `cross_entropy`, which takes
 logits and must not be given the y of this op.
 """

@@ -78,7 +78,8 @@ def slide(
         room = W + 2 * p - d * (k - 1) - 1
         if room < 0:
             raise ValueError(
-                f"{op}: a kernel of {kernel} (dilation {dilation}) does not fit an image of {image} with padding {padding}"
+                f"{op}: a kernel of {kernel} (dilation {dilation}) does not fit an image of {image} "
+                f"with padding {padding}"
             )
         O = -(-room // s) + 1 if ceil_mode else room // s + 1  # (1) (2)
         if ceil_mode and (O - 1) * s >= W + p:
