@@ -62,14 +62,17 @@ class Op:
         mode = _mode.get()
         if mode == "reference" or not self.kinds:
             return self.definition(*args, **kwargs)
-        kind = backend.kind(args[0] if args else None)
+        given = [*args, *kwargs.values()]
+        arrays = [b for a in given for b in (a if isinstance(a, tuple) else (a,))]  # a tuple may be a Cache of arrays
+        kind = next((k for k in map(backend.kind, arrays) if k != "numba"), "numba")
         if kind in self.kinds:
             result = self.sibling(kind)(*args, **kwargs)
             if result is not NotImplemented:
                 return result
             if mode == "strict":
                 raise RuntimeError(
-                    f"{self.name}: the {kind} kernel declined {_describe(args[0])}; kernels take C-contiguous float32"
+                    f"{self.name}: the {kind} kernel declined {', '.join(map(_describe, given))}; kernels take "
+                    "C-contiguous float32"
                 )
         return self.definition(*args, **kwargs)
 
@@ -85,4 +88,4 @@ def accelerated(*kinds: str) -> Callable[[Callable[..., Any]], Op]:
 
 
 def _describe(x: object) -> str:
-    return f"{getattr(x, 'dtype', type(x).__name__)} {getattr(x, 'shape', '')}"
+    return f"{getattr(x, 'dtype', type(x).__name__)} {getattr(x, 'shape', '')}".rstrip()

@@ -19,6 +19,8 @@ import safetensors.numpy
 
 Arrays = Mapping[str, np.ndarray]
 CHECKSUM = "minicnn.sha256"
+RESERVED = "__metadata__"  # what safetensors calls the metadata among the arrays
+DTYPES = ("bool", *(f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)), *(f"float{n}" for n in (16, 32, 64)))
 
 
 @contextlib.contextmanager
@@ -63,11 +65,16 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
 
 def write_arrays(path: str | os.PathLike[str], arrays: Arrays, metadata: Mapping[str, str] | None = None) -> None:
-    """Write named arrays as one safetensors file.  metadata is text to text; a checksum of everything joins it."""
-    whole = {name: np.ascontiguousarray(a).reshape(np.shape(a)) for name, a in arrays.items()}  # it ignores strides
+    """Write named arrays as one safetensors file.  metadata is text to text; a checksum of everything joins it.
+
+    TypeError names an array that does not hold bools, integers or floats; ValueError refuses the name "__metadata__".
+    """
+    whole = {name: _native(path, name, np.asarray(a)) for name, a in arrays.items()}
+    if RESERVED in whole:
+        raise ValueError(f"{path}: an array cannot be named {RESERVED!r}")
     metadata = dict(metadata or {})
     metadata[CHECKSUM] = _checksum(whole, metadata)
-    write_bytes(path, safetensors.numpy.save(whole, metadata))
+    write_bytes(path, _sorted_metadata(safetensors.numpy.save(whole, metadata)))
 
 
 def read_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, str]]:
@@ -76,9 +83,9 @@ def read_arrays(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], di
         raise FileNotFoundError(f"{path}: no such file")
     try:
         with safetensors.safe_open(str(path), framework="numpy") as file:
-            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            arrays = {name: file.get_tensor(name) for name in file.keys()}
             metadata = dict(file.metadata() or {})
-    except safetensors.SafetensorError as error:
+    except (safetensors.SafetensorError, TypeError, AttributeError) as error:  # these two: a dtype that NumPy lacks
         raise ValueError(f"{path}: not a whole safetensors file ({error})") from error
     wanted = metadata.pop(CHECKSUM, None)  # files of others have none
     if wanted is not None and wanted != _checksum(arrays, metadata):
@@ -93,6 +100,23 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
             return dict(file.metadata() or {})
     except safetensors.SafetensorError as error:
         raise ValueError(f"{path}: not a whole safetensors file ({error})") from error
+
+
+def _native(path: str | os.PathLike[str], name: str, a: np.ndarray) -> np.ndarray:
+    """a in the machine's byte order and in C order, for safetensors ignores strides."""
+    if a.dtype.name not in DTYPES:
+        raise TypeError(f"{path}: array {name!r} is {a.dtype}, wanted one of {', '.join(DTYPES)}")
+    return np.array(a, a.dtype.newbyteorder("="), order="C", copy=None)
+
+
+def _sorted_metadata(data: bytes) -> bytes:
+    """A safetensors file with its metadata in order: safetensors writes them in that of a hash table, ever another."""
+    end = 8 + int.from_bytes(data[:8], "little")  # of the header, which is JSON padded to a multiple of 8 bytes
+    header = json.loads(data[8:end])
+    header[RESERVED] = dict(sorted(header[RESERVED].items()))
+    text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    text += b" " * (-len(text) % 8)
+    return len(text).to_bytes(8, "little") + text + data[end:]
 
 
 def _checksum(arrays: Arrays, metadata: Mapping[str, str]) -> str:

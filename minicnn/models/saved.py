@@ -38,12 +38,14 @@ def load(path: str | os.PathLike[str]) -> Module:
         raise ValueError(f"{path}: not a model saved by minicnn.save ({found}, wanted {FORMAT!r})")
     try:
         model = rebuild(json.loads(metadata["architecture"]))
-    except (KeyError, TypeError, json.JSONDecodeError) as error:
-        raise ValueError(f"{path}: its architecture cannot be read: {error}") from error
-    dtypes = {a.dtype for a in state.values() if a.dtype.kind == "f"}
-    if len(dtypes) == 1:
-        model.astype(dtypes.pop())
-    model.load_state_dict(state)
+        if not isinstance(model, Module):
+            raise TypeError(f"it is a {type(model).__name__}, wanted a Module")
+        dtypes = {a.dtype for a in state.values() if a.dtype.kind == "f"}
+        if len(dtypes) == 1:
+            model.astype(dtypes.pop())
+        model.load_state_dict(state)
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: its model cannot be built: {error}") from error
     return model.eval()
 
 

@@ -1,6 +1,7 @@
 """Modules made of others."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 from minicnn.nn.activation import ReLU
 from minicnn.nn.conv import Conv2d
@@ -15,11 +16,9 @@ class Sequential(Module):
     """Layers one after the other; `Sequential(a, b)` names them "0", "1", `Sequential({"first": a})` as it says."""
 
     def __init__(self, *layers: Module | Mapping[str, Module]):
-        named = layers[0] if len(layers) == 1 and isinstance(layers[0], Mapping) else enumerate(layers)
+        named: Any = layers[0] if len(layers) == 1 and isinstance(layers[0], Mapping) else enumerate(layers)
         for name, layer in dict(named).items():
-            if not isinstance(layer, Module):
-                raise TypeError(f"Sequential: layer {name} is a {type(layer).__name__}, wanted a Module")
-            setattr(self, str(name), layer)
+            self._add(str(name), layer)
 
     def forward(self, x):
         for layer in self:
@@ -32,16 +31,23 @@ class Sequential(Module):
         return dy
 
     def config(self):
-        return {"layers": dict(self.named_children())}
+        return super().config() | {"layers": dict(self.named_children())}
 
     @classmethod
     def from_config(cls, config):
-        return cls(config["layers"])
+        return super().from_config(config | {"layers": [config["layers"]]} if "layers" in config else config)
 
     def append(self, layer: Module) -> "Sequential":
-        """Add a layer at the end; returns self."""
-        setattr(self, str(len(self)), layer)
+        """Add a layer at the end, named after its place; returns self.  ValueError where that name is taken."""
+        self._add(str(len(self)), layer)
         return self
+
+    def _add(self, name: str, layer: Module) -> None:
+        if not isinstance(layer, Module):
+            raise TypeError(f"Sequential: layer {name} is a {type(layer).__name__}, wanted a Module")
+        if hasattr(self, name) or "." in name:
+            raise ValueError(f"Sequential: a layer cannot be named {name!r}: it is taken, or holds a dot")
+        setattr(self, name, layer)
 
     def __iter__(self) -> Iterator[Module]:
         return self.children()
@@ -63,16 +69,12 @@ class Concat(Module):
     def __init__(self, *branches: Module):
         self.branches = list(branches)
 
-    @classmethod
-    def from_config(cls, config):
-        return cls(*config["branches"])
-
     def forward(self, x):
         return concat.forward(*(branch(x) for branch in self.branches), axis=-1)
 
     def gradient(self, dy, cache):
-        parts = concat.backward(dy, cache)
-        return add.forward(*(b.backward(part) for b, part in zip(self.branches, parts, strict=True)))[0]
+        parts = reversed(concat.backward(dy, cache))  # last call first: branches may share a module
+        return add.forward(*(b.backward(part) for b, part in zip(reversed(self.branches), parts, strict=True)))[0]
 
 
 class Residual(Module):
@@ -89,7 +91,8 @@ class Residual(Module):
 
     def gradient(self, dy, cache):
         through_body, past_it = add.backward(dy, cache)
-        return add.forward(self.body.backward(through_body), self.shortcut.backward(past_it))[0]
+        past_it = self.shortcut.backward(past_it)  # last call first: the two may share a module
+        return add.forward(self.body.backward(through_body), past_it)[0]
 
 
 class DenseLayer(Module):
@@ -130,7 +133,3 @@ class DenseBlock(Sequential):
         self.out_channels = in_channels + num_layers * growth
 
     config = Module.config  # its own arguments, not its layers
-
-    @classmethod
-    def from_config(cls, config):
-        return cls(**config)

@@ -1,4 +1,4 @@
-"""State: what the pure functions in `ops` do not have.  A Module owns parameters, a mode and the cache of its last call.
+"""State, which the pure functions in `ops` lack: a Module owns parameters, a mode and the cache of its last call.
 
 A layer defines `forward(x) -> (y, cache)` and `gradient(dy, cache) -> dx`, which adds to its parameters' gradients.  A
 module made of others defines `forward(x) -> y`, calling them, and `backward(dy) -> dx`, calling their backwards in
@@ -8,7 +8,7 @@ reverse.  Either way the caller writes `y = module(x)` and `dx = module.backward
 import contextlib
 import inspect
 from collections.abc import Callable, Iterator
-from typing import Any, NamedTuple, Self
+from typing import Any, ClassVar, NamedTuple, Self
 
 import numpy as np
 
@@ -40,11 +40,23 @@ class Parameter:
         return f"Parameter({self.data.dtype} {self.data.shape}{'' if self.requires_grad else ', frozen'})"
 
 
+BOOKKEEPING = ("_arguments", "_hooks", "_tape")  # attributes of a Module that are no part of it
+
+
 class LoadedKeys(NamedTuple):
     """What `load_state_dict` found only in the model, and only in the state."""
 
     missing_keys: list[str]
     unexpected_keys: list[str]
+
+
+def _instances(kind: type, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """(name, value) if value is a kind, or those in value if it is a list or a tuple."""
+    if isinstance(value, kind):
+        yield name, value
+    elif isinstance(value, (list, tuple)):
+        for i, v in enumerate(value):
+            yield from _instances(kind, f"{name}.{i}", v)
 
 
 class Module:
@@ -55,7 +67,7 @@ class Module:
     _hooks: list[Callable[["Module", Array, Array], Any]]
     _tape: Tape | None
     buffers: tuple[str, ...] = ()  # names of arrays that belong to the state but are not trained
-    _registry: dict[str, type["Module"]] = {}  # every subclass by name, for minicnn.load
+    _registry: ClassVar[dict[str, type["Module"]]] = {}  # every subclass by name, for minicnn.load
 
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
@@ -78,6 +90,9 @@ class Module:
         self._hooks, self._tape = [], None
         return self
 
+    def __init__(self) -> None:
+        """Nothing to do: a subclass need not call this."""
+
     def forward(self, x: Array) -> Any:
         """(y, cache) of a layer, or y of a module made of others."""
         raise NotImplementedError(f"{type(self).__name__} defines no forward")
@@ -92,8 +107,8 @@ class Module:
             tape.enter(self)
             result = self.forward(x)
             y, cache = result if isinstance(result, tuple) else (result, None)
-            tape.leave(x, y, cache)
-            for hook in self._hooks:
+            tape.leave(self, x, y, cache)
+            for hook in list(self._hooks):  # a hook may remove itself
                 hook(self, x, y)
             return y
 
@@ -102,32 +117,34 @@ class Module:
         return self.gradient(dy, recorded(self).pop(self))
 
     def config(self) -> dict[str, Any]:
-        """The constructor's arguments by name.  A Module of your own returns them to be saved with minicnn.save."""
+        """The constructor's arguments by name, as the attributes of the same name now stand, without those that are
+        their defaults.  A Module of your own returns its own, to be saved with minicnn.save."""
         if not self._of_library():
             raise TypeError(
                 f"{type(self).__name__} has no config(): define one that returns the constructor's arguments by name"
             )
         args, kwargs = self._arguments
-        arguments = dict(inspect.signature(type(self)).bind(*args, **kwargs).arguments)
+        signature = inspect.signature(type(self))
+        bound = signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        now = vars(self) | getattr(self, "options", {})
+        arguments = {k: now.get(k, v) for k, v in bound.arguments.items()}
+        arguments = {k: True if isinstance(v, Parameter) else v for k, v in arguments.items()}  # bias
         arguments.pop("rng", None)  # how the weights came about is not what the layer is
-        return arguments
+        return {k: v for k, v in arguments.items() if v != signature.parameters[k].default}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> "Module":
         """The module that `config` describes, with fresh weights."""
-        return cls(**config)
+        kinds = inspect.signature(cls).parameters.values()
+        star = next((p.name for p in kinds if p.kind is p.VAR_POSITIONAL), "")
+        return cls(*config.get(star, ()), **{k: v for k, v in config.items() if k != star})
 
     # what it is made of
 
     def named_children(self) -> Iterator[tuple[str, "Module"]]:
         """(name, module) of the modules held as attributes, or in lists and tuples that are attributes."""
-        for name, value in list(vars(self).items()):
-            if name.startswith("_"):
-                continue
-            if isinstance(value, Module):
-                yield name, value
-            elif isinstance(value, (list, tuple)):
-                yield from ((f"{name}.{i}", v) for i, v in enumerate(value) if isinstance(v, Module))
+        return self._held(Module)
 
     def children(self) -> Iterator["Module"]:
         """The modules held directly."""
@@ -135,16 +152,14 @@ class Module:
 
     def named_modules(self, prefix: str = "") -> Iterator[tuple[str, "Module"]]:
         """(path, module): this one under "", then all below it, depth first; a shared one once."""
-        seen = set()
+        return self._walk(prefix, set())
 
-        def walk(path: str, module: Module) -> Iterator[tuple[str, Module]]:
-            if module not in seen:
-                seen.add(module)
-                yield path, module
-                for name, child in module.named_children():
-                    yield from walk(f"{path}.{name}" if path else name, child)
-
-        return walk(prefix, self)
+    def _walk(self, path: str, seen: set["Module"]) -> Iterator[tuple[str, "Module"]]:
+        if self not in seen:
+            seen.add(self)
+            yield path, self
+            for name, child in self.named_children():
+                yield from child._walk(f"{path}.{name}" if path else name, seen)
 
     def modules(self) -> Iterator["Module"]:
         """This module and all below it."""
@@ -160,11 +175,16 @@ class Module:
                     yield f"{path}.{name}" if path else name, value
 
     def own_parameters(self) -> Iterator[Parameter]:
-        """The parameters held by this module itself."""
+        """The parameters held by this module itself, as attributes or in lists and tuples that are attributes."""
         return (parameter for _, parameter in self._own())
 
     def _own(self) -> Iterator[tuple[str, Parameter]]:
-        return ((name, value) for name, value in vars(self).items() if isinstance(value, Parameter))
+        return self._held(Parameter)
+
+    def _held(self, kind: type) -> Iterator[tuple[str, Any]]:
+        for name, value in list(vars(self).items()):
+            if name not in BOOKKEEPING:
+                yield from _instances(kind, name, value)
 
     def parameters(self) -> Iterator[Parameter]:
         """Every parameter."""
@@ -217,10 +237,10 @@ class Module:
         return self
 
     def astype(self, dtype: Any) -> Self:
-        """Convert every parameter and buffer, in place; returns self.  TypeError unless dtype is floating."""
+        """Convert every floating-point parameter and buffer, in place; returns self.  TypeError for another dtype."""
         if np.dtype(dtype).kind != "f":
             raise TypeError(f"astype: {np.dtype(dtype)} is not a floating-point dtype")
-        return self._each_array(lambda a: a.astype(dtype))
+        return self._each_array(lambda a: a.astype(dtype) if a.dtype.kind == "f" else a)
 
     def to(self, device: str) -> Self:
         """Move every parameter and buffer to "cpu", "cuda" or "cuda:1", in place; returns self."""

@@ -3,7 +3,7 @@
 import numpy as np
 
 from minicnn.nn.module import Module, Parameter
-from minicnn.ops import batch_norm, batch_norm_inference, group_norm, layer_norm
+from minicnn.ops import batch_norm, batch_norm_inference, checks, group_norm, layer_norm
 
 
 class _Norm(Module):
@@ -43,6 +43,7 @@ class _BatchNorm(_Norm):
         self.momentum = momentum
 
     def forward(self, x):
+        checks.floating(type(self).__name__, x=x)
         if x.ndim not in self.ndims:
             raise ValueError(f"{type(self).__name__}: x has shape {x.shape}, wanted {self.wanted}")
         gamma, beta = self.weight.data, self.bias.data

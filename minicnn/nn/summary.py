@@ -4,7 +4,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from minicnn import backend
 from minicnn.nn.module import Module
+from minicnn.nn.tape import record
 
 
 @dataclass(frozen=True)
@@ -52,11 +54,11 @@ def summarize(model: Module, input_shape: tuple[int, ...]) -> Summary:
     """Run one blank image through the model in evaluation mode and note what every layer does with it."""
     calls = []
     paths = {module: path for path, module in model.named_modules()}
-    first = next(model.parameters(), None)
-    x = np.zeros((1, *input_shape), first.data.dtype if first is not None else "float32")
+    like = next((p.data for p in model.parameters()), np.zeros(0, "float32"))
+    x = backend.array_module(like).zeros((1, *input_shape), like.dtype)
     removers = [m.register_forward_hook(lambda m, x, y: calls.append((m, x.shape, y.shape))) for m in paths]
     try:
-        with model.evaluating():
+        with record(), model.evaluating():  # a call under way keeps what it needs for its backward
             model(x)
     finally:
         for remove in removers:

@@ -13,34 +13,47 @@ from typing import Any
 _active: ContextVar["Tape | None"] = ContextVar("minicnn.nn.tape.active", default=None)
 _record: ContextVar["dict[Any, Tape] | None"] = ContextVar("minicnn.nn.tape.record", default=None)
 
+# why there is nothing to go back through, and what to do
+NOT_CALLED = "call it first, on an input"
+NOT_KEPT = "in eval() a call keeps nothing for backward; use `with minicnn.record():` around both, or train()"
+SPENT = "each call of a module allows one backward; call it again"
+SUPERSEDED = "a part of it has been called on its own or in another model since; call it again"
+
 
 class Tape:
     """The calls of one outermost call, in order."""
 
     def __init__(self, keeps: bool):
         self.keeps = keeps
-        self.caches: dict[Any, list[Any]] = {}  # a module that is called twice has two
+        # id(module) -> caches, two of a module that is called twice; the module itself would close a circle, in which
+        # a model that nobody uses any more would stay in memory
+        self.caches: dict[int, list[Any]] = {}
         self.under_way: list[Any] = []  # the modules whose calls are not over, outermost first
         self.trail: list[tuple[Any, Any, Any]] = []  # (module, x.shape, y.shape) of the calls that are
+        self.missing = SPENT  # why a cache is not here
 
     def enter(self, module: Any) -> None:
         """A call of module begins."""
         self.under_way.append(module)
 
-    def leave(self, x: Any, y: Any, cache: Any) -> None:
-        """The call under way ends well."""
-        module = self.under_way.pop()
+    def leave(self, module: Any, x: Any, y: Any, cache: Any) -> None:
+        """A call of module ends well, and with it calls that failed and whose error was caught on the way."""
+        while self.under_way.pop() is not module:
+            pass
         self.trail.append((module, getattr(x, "shape", None), getattr(y, "shape", None)))
         if self.keeps:
-            self.caches.setdefault(module, []).append(cache)
+            self.caches.setdefault(id(module), []).append(cache)
 
     def pop(self, module: Any) -> Any:
         """The cache of the module's last call that has had no backward yet."""
-        if calls := self.caches.get(module):
+        if calls := self.caches.get(id(module)):
             return calls.pop()
-        raise RuntimeError(
-            f"{type(module).__name__}.backward: each call of a module allows one backward; call it again"
-        )
+        raise RuntimeError(f"{type(module).__name__}.backward: {self.missing}")
+
+    def forget(self, why: str) -> None:
+        """Free the caches."""
+        self.caches.clear()
+        self.missing = why
 
 
 @contextlib.contextmanager
@@ -58,15 +71,15 @@ def record() -> Iterator[None]:
 
 @contextlib.contextmanager
 def active(module: Any) -> Iterator[Tape]:
-    """The tape of the outermost call under way in this thread; opened, and kept for backward, if module is outermost."""
+    """The tape of the outermost call under way in this thread: opened, and kept for backward, if that is module's."""
     tape = _active.get()
     if tape is not None:
         yield tape
         return
     kept = _record.get()
     tape = Tape(keeps=module.training or kept is not None)
-    if (old := module._tape if kept is None else kept.get(module)) is not None:
-        old.caches.clear()  # before the new call takes as much memory again
+    if (old := _latest(module, kept)) is not None:
+        old.forget(SUPERSEDED if tape.keeps else NOT_KEPT)  # before the new call takes as much memory again
     token = _active.set(tape)
     try:
         yield tape
@@ -77,7 +90,11 @@ def active(module: Any) -> Iterator[Tape]:
         _active.reset(token)
     if not tape.keeps:
         return
-    for called in tape.caches:  # each module finds its own calls again, also when backward is called on a part
+    every = {module for module, _, _ in tape.trail}
+    tape.trail.clear()
+    for called in every:  # each module finds its own calls again, also when backward is called on a part
+        if (old := _latest(called, kept)) is not None:
+            old.forget(SUPERSEDED)  # or the rest of that model would go back through this call
         if kept is None:
             called._tape = tape
         else:
@@ -87,16 +104,16 @@ def active(module: Any) -> Iterator[Tape]:
 def recorded(module: Any) -> Tape:
     """The tape that holds the module's last call.  RuntimeError names the remedy where there is none."""
     kept = _record.get()
-    tape = module._tape if kept is None else kept.get(module)
+    tape = _latest(module, kept)
     if tape is None:
-        name = type(module).__name__
-        remedy = (
-            "call it first, on an input"
-            if module.training or kept is not None
-            else "in eval() a call keeps nothing for backward; use `with minicnn.record():` around both, or train()"
-        )
-        raise RuntimeError(f"{name}.backward: {remedy}")
+        why = NOT_CALLED if module.training or kept is not None else NOT_KEPT
+        raise RuntimeError(f"{type(module).__name__}.backward: {why}")
     return tape
+
+
+def _latest(module: Any, kept: dict[Any, Tape] | None) -> Tape | None:
+    """The tape of the module's last call that kept its caches: the block's under `record()`, else the module's own."""
+    return module._tape if kept is None else kept.get(module)
 
 
 def _say_where(error: Exception, root: Any, tape: Tape) -> None:

@@ -1,8 +1,8 @@
 """Two-dimensional max pooling.
 
 Forward.  x is (N, H, W, C).  Around the image lie p rows and columns of -∞, which never win.  Window (u, v) of channel
-c holds kh kw entries x̃[n, u sh + i, v sw + j, c]; with ceil_mode, where the last window hangs over the edge, the missing
-ones are -∞ too.  The output's height and width are those of `windows`, (1) or (2) there.
+c holds kh kw entries x̃[n, u sh + i, v sw + j, c]; with ceil_mode, where the last window hangs over the edge, the
+missing ones are -∞ too.  The output's height and width are those of `windows`, (1) or (2) there.
 
     y[n,u,v,c] = max_ij x̃[n, u sh + i, v sw + j, c]                                      (1)
     t[n,u,v,c] = the first (i, j) inside the image, row by row, that attains it          (2)
