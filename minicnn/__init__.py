@@ -1,6 +1,6 @@
 """minicnn: a deep-learning library whose mathematics is its code."""
 
-from minicnn import data, metrics, models, nn, ops, optim, schedules, train
+from minicnn import data, explain, metrics, models, nn, ops, optim, schedules, train
 from minicnn.dispatch import using
 from minicnn.gradcheck import GradcheckError, gradcheck
 from minicnn.models import load, save
@@ -13,6 +13,7 @@ __all__ = [
     "GradcheckError",
     "Trainer",
     "data",
+    "explain",
     "gradcheck",
     "load",
     "metrics",
