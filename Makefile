@@ -25,7 +25,7 @@ $(VENV)/installed-dev: $(VENV)/installed
 
 demo: $(VENV)/installed
 	rm -rf $(RUN)
-	$(BIN)/minicnn train --model leaky_bn_cnn --data synthetic --epochs 4 --out $(RUN)
+	$(BIN)/minicnn train --model leaky_bn_cnn --data synthetic --epochs 3 --out $(RUN)
 	@echo "Open $(RUN)/report.html in a browser."
 
 test: $(VENV)/installed-dev

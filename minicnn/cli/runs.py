@@ -10,7 +10,7 @@ import numpy as np
 from minicnn import data, files, models, nn
 from minicnn.data.dataset import UNLABELLED
 
-SYNTHETIC, SYNTHETIC_FACES = "synthetic", 7000  # what --data means without a path, and how many faces it draws
+SYNTHETIC, SYNTHETIC_FACES = "synthetic", 5000  # what --data means without a path, and how many faces it draws
 HELD_OUT = 0.1  # of Training, where the data have no PublicTest
 
 
