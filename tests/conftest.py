@@ -1,9 +1,26 @@
 """What every test shares."""
 
 import pytest
+from commands import smaller, write_faces
 
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch):
     """No test reads or fills the user's cache; tests of one session share theirs."""
     monkeypatch.setenv("MINICNN_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    """A folder of its own to work in, with a cache of its own beside it and thirty drawn faces in faces.csv."""
+    monkeypatch.setenv("MINICNN_CACHE", str(tmp_path / "cache"))
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    write_faces(tmp_path / "here", 30, name="faces.csv")
+    return tmp_path / "here"
+
+
+@pytest.fixture
+def small(monkeypatch):
+    """The command's models, small."""
+    smaller(monkeypatch)

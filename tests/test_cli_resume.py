@@ -7,26 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import QUICK, call, contents, refused, smaller, write_faces
+from commands import QUICK, call, contents, refused, write_faces
 from fer2013_files import npz
 
 from minicnn import data
 from minicnn.cli import runs
 from minicnn.train import Trainer
 
-
-@pytest.fixture(autouse=True)
-def place(tmp_path, monkeypatch):
-    monkeypatch.setenv("MINICNN_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    write_faces(tmp_path / "here", 30, name="faces.csv")
-    return tmp_path / "here"
-
-
-@pytest.fixture
-def small(monkeypatch):
-    smaller(monkeypatch)
+pytestmark = pytest.mark.usefixtures("place")
 
 
 CHANGES = [

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import QUICK, call, refused, smaller, write_faces
+from commands import QUICK, call, refused
 from fer2013_files import course, npz
 
 from minicnn import data, nn, optim, schedules
@@ -14,19 +14,7 @@ from minicnn.cli import train
 from minicnn.data.dataset import FER_CLASSES, Dataset
 from minicnn.train import History, Trainer, checkpoint
 
-
-@pytest.fixture(autouse=True)
-def place(tmp_path, monkeypatch):
-    monkeypatch.setenv("MINICNN_CACHE", str(tmp_path / "cache"))
-    (tmp_path / "here").mkdir()
-    monkeypatch.chdir(tmp_path / "here")
-    write_faces(tmp_path / "here", 30, name="faces.csv")
-    return tmp_path / "here"
-
-
-@pytest.fixture
-def small(monkeypatch):
-    smaller(monkeypatch)
+pytestmark = pytest.mark.usefixtures("place")
 
 
 @pytest.fixture
