@@ -11,7 +11,7 @@ from subjects import normal as normal32
 import minicnn
 from minicnn import GradcheckError, cases, dispatch, gradcheck, nn, ops
 from minicnn.gradcheck import check_case
-from minicnn.nn.module import Parameter
+from minicnn.nn.parameter import Parameter
 
 normal = functools.partial(normal32, dtype="float64")
 both_modes = pytest.mark.parametrize("mode", ["directional", "full"])

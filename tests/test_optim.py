@@ -10,7 +10,7 @@ import pytest
 from make_optim_golden import CASES, GOLDEN, LOOKS, STEPS, flat, name_of, sequence, torch_displacements, walk
 
 from minicnn import optim
-from minicnn.nn.module import Parameter
+from minicnn.nn.parameter import Parameter
 
 every_case = pytest.mark.parametrize("case", CASES, ids=name_of)
 CLASSES = sorted({case[0] for case in CASES})

@@ -5,7 +5,8 @@ import pytest
 from make_optim_golden import sequence
 
 from minicnn import optim
-from minicnn.nn.module import Module, Parameter
+from minicnn.nn.module import Module
+from minicnn.nn.parameter import Parameter
 
 P = Parameter(np.zeros(2))
 

@@ -7,7 +7,7 @@ import pytest
 from make_optim_golden import CASES, name_of, sequence
 
 from minicnn import optim
-from minicnn.nn.module import Parameter
+from minicnn.nn.parameter import Parameter
 
 every_case = pytest.mark.parametrize("case", CASES, ids=name_of)
 

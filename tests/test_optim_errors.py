@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from minicnn import optim
-from minicnn.nn.module import Parameter
+from minicnn.nn.parameter import Parameter
 from minicnn.optim.base import Optimizer
 
 P = Parameter(np.zeros(2))

@@ -7,8 +7,9 @@ from minicnn.nn.conv import Conv2d, ConvTranspose2d
 from minicnn.nn.dropout import Dropout, Dropout2d
 from minicnn.nn.linear import Linear
 from minicnn.nn.losses import BCEWithLogitsLoss, CrossEntropyLoss, Loss, MSELoss
-from minicnn.nn.module import Module, Parameter
+from minicnn.nn.module import Module
 from minicnn.nn.norm import BatchNorm1d, BatchNorm2d, GroupNorm, LayerNorm
+from minicnn.nn.parameter import Parameter
 from minicnn.nn.pool import AvgPool2d, GlobalAvgPool2d, MaxPool2d
 from minicnn.nn.shape import Flatten, Identity, ZeroPad2d
 from minicnn.nn.tape import record

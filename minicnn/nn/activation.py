@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from minicnn.nn.module import Module, Parameter
+from minicnn.nn.module import Module
+from minicnn.nn.parameter import Parameter
 from minicnn.nn.plain import Plain
 from minicnn.ops import elu, gelu, leaky_relu, prelu, relu, sigmoid, silu, softmax, softplus, tanh
 

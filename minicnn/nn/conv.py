@@ -4,7 +4,8 @@ import math
 from typing import Any
 
 from minicnn.nn.init import Seed, generator, torch_default
-from minicnn.nn.module import Module, Parameter
+from minicnn.nn.module import Module
+from minicnn.nn.parameter import Parameter
 from minicnn.ops import checks, conv2d, conv_transpose2d
 
 

@@ -1,7 +1,8 @@
 """The affine layer."""
 
 from minicnn.nn.init import Seed, generator, torch_default
-from minicnn.nn.module import Module, Parameter
+from minicnn.nn.module import Module
+from minicnn.nn.parameter import Parameter
 from minicnn.ops import linear
 
 

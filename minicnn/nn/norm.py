@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from minicnn.nn.module import Module, Parameter
+from minicnn.nn.module import Module
+from minicnn.nn.parameter import Parameter
 from minicnn.ops import batch_norm, batch_norm_inference, checks, group_norm, layer_norm
 
 
