@@ -27,7 +27,7 @@ BAD = [
         ([{"params": [P]}, P],),
         {},
         TypeError,
-        r"a parameter group is a minicnn.nn.module.Parameter; wanted a dict",
+        r"a parameter group is a minicnn.nn.*Parameter; wanted a dict",
     ),
     ("SGD", ([{"lr": 1}],), {}, TypeError, r"a parameter group is a dict with keys \['lr'\]; wanted a dict \{'params'"),
     (
