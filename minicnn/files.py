@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import secrets
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -19,6 +20,7 @@ import safetensors.numpy
 
 Arrays = Mapping[str, np.ndarray]
 CHECKSUM = "minicnn.sha256"
+UNFINISHED = re.compile(r"\..+\.\d+\.[0-9a-f]{8}\.tmp")  # the temporary names of `atomic`
 RESERVED = "__metadata__"  # what safetensors calls the metadata among the arrays
 DTYPES = ("bool", *(f"{u}int{n}" for u in ("", "u") for n in (8, 16, 32, 64)), *(f"float{n}" for n in (16, 32, 64)))
 
@@ -38,6 +40,13 @@ def atomic(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         temporary.unlink(missing_ok=True)
         raise
     _sync_folder(path.parent)
+
+
+def remove_unfinished(folder: str | os.PathLike[str]) -> None:
+    """Remove what `atomic` was writing in this folder (not below it) when its process was killed, and nothing else."""
+    for path in Path(folder).glob(".*.tmp"):
+        if UNFINISHED.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 def write_bytes(path: str | os.PathLike[str], data: bytes) -> None:

@@ -67,7 +67,7 @@ def test_the_digest_tells_data_apart_and_not_where_they_lie(place):
 def test_resume_without_a_run_begins_one_and_says_so(capsys):
     call(capsys, "train", "--data", "faces.csv", "--epochs", 1, "--out", "plain")
     Path("resumed/checkpoints").mkdir(parents=True)
-    for name in (".last.safetensors.7.0a1b.tmp", "checkpoints/.model_1.safetensors.7.0a1b.tmp"):
+    for name in (".last.safetensors.7.0a1b2c3d.tmp", "checkpoints/.model_1.safetensors.7.0a1b2c3d.tmp"):
         (Path("resumed") / name).write_bytes(b"what a killed process was writing")
     said, _ = call(capsys, "train", "--data", "faces.csv", "--epochs", 1, "--out", "resumed", "--resume")
     assert "nothing to resume yet: starting from the beginning" in said

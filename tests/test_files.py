@@ -17,6 +17,18 @@ from minicnn import files
 # writing
 
 
+def test_what_a_killed_process_was_writing_is_removed_and_nothing_else(tmp_path):
+    (tmp_path / "below").mkdir()
+    kept = (".mine.tmp", "a.7.0a1b2c3d.tmp", ".a.7.0a1b2c3d.tmp~", ".a.x.0a1b2c3d.tmp", "below/.a.7.0a1b2c3d.tmp")
+    for name in (*kept, ".a.7.0a1b2c3d.tmp"):
+        (tmp_path / name).touch()
+    with files.atomic(tmp_path / "b"):
+        (unfinished,) = (p.name for p in tmp_path.glob(".b.*"))
+    (tmp_path / unfinished).touch()  # the name that atomic itself gives
+    files.remove_unfinished(tmp_path)
+    assert {str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()} == {*kept, "b"}
+
+
 def test_nothing_appears_before_the_block_ends(tmp_path):
     path = tmp_path / "a"
     with files.atomic(path) as file:

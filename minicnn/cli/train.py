@@ -76,6 +76,7 @@ def run(args: argparse.Namespace) -> int:
     with log:
         for note in notes:
             log(note)
+        log(f"training copies of validation images: {'dropped' if args.drop_duplicates else 'kept'}")
         _resume(trainer, out / STATE, args.resume, log)
         loader = data.Loader(
             train, args.batch_size, shuffle=True, augment=AUGMENTATIONS[args.augment](), seed=args.seed
@@ -197,9 +198,9 @@ def _claim(out: Path, config: dict[str, Any], resume: bool) -> None:
         changed = [f"{k} was {was.get(k)!r}, is {v!r}" for k, v in config.items() if was.get(k) != v]
         if changed:
             raise ValueError(f"{out} holds another run: {'; '.join(changed)}")
-    (out / "checkpoints").mkdir(parents=True, exist_ok=True)
-    for unfinished in out.rglob(".*.tmp"):  # what a killed process was writing
-        unfinished.unlink()
+    for folder in (out, out / "checkpoints", out / "figures"):
+        folder.mkdir(parents=True, exist_ok=True)
+        files.remove_unfinished(folder)
     files.write_json(path, config)
 
 
@@ -258,7 +259,6 @@ def _finish(out, trainer, valid, valid_name, config, history: History, notes, lo
         "notes": notes,
     }
     files.write_json(out / "metrics.json", result)
-    (out / "figures").mkdir(exist_ok=True)
     figures.save(figures.history(history), out / "figures" / "history.png")
     figures.save(figures.confusion(matrix, names), out / "figures" / "confusion.png")
     page = report.write(out)
