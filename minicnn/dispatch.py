@@ -9,14 +9,17 @@ The definition never imports a sibling, so there is no cycle.
 import contextlib
 import functools
 import importlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import ContextVar
 from typing import Any
 
-from minicnn import backend
+import numpy as np
+
+from minicnn import backend, threads
 
 OPS: list["Op"] = []  # every dispatched function, in import order: tests and benchmarks walk this list
 MODES = ("fast", "reference", "strict")
+HOST = frozenset({np.ndarray, int, float, str, bool, type(None)})  # types of arguments that are on no device
 _mode: ContextVar[str] = ContextVar("minicnn.dispatch.mode", default="fast")
 
 
@@ -34,6 +37,16 @@ def using(mode: str) -> Iterator[None]:
         yield
     finally:
         _mode.reset(token)
+
+
+def fast() -> bool:
+    """Whether kernels run in this thread: in the modes "fast" and "strict"."""
+    return _mode.get() != "reference"
+
+
+def one_pool() -> contextlib.AbstractContextManager[None]:
+    """`threads.one_pool()`, for a block that calls ops; nothing where no kernels run."""
+    return threads.one_pool() if fast() else contextlib.nullcontext()
 
 
 class Op:
@@ -62,18 +75,16 @@ class Op:
         mode = _mode.get()
         if mode == "reference" or not self.kinds:
             return self.definition(*args, **kwargs)
-        given = [*args, *kwargs.values()]
-        arrays = [b for a in given for b in (a if isinstance(a, tuple) else (a,))]  # a tuple may be a Cache of arrays
-        kind = next((k for k in map(backend.kind, arrays) if k != "numba"), "numba")
+        kind = _kind(args) or _kind(kwargs.values()) or "numba"
         if kind in self.kinds:
-            result = self.sibling(kind)(*args, **kwargs)
+            sibling = self.sibling(kind)
+            result = threads.run(sibling, *args, **kwargs) if kind == "numba" else sibling(*args, **kwargs)
             if result is not NotImplemented:
                 return result
             if mode == "strict":
-                raise RuntimeError(
-                    f"{self.name}: the {kind} kernel declined {', '.join(map(_describe, given))}; kernels take "
-                    "C-contiguous float32"
-                )
+                why = "this process was forked after kernels had run" if threads.lost() else "kernels take float32"
+                given = ", ".join(map(_describe, [*args, *kwargs.values()]))
+                raise RuntimeError(f"{self.name}: the {kind} kernel declined {given}; {why}")
         return self.definition(*args, **kwargs)
 
 
@@ -85,6 +96,17 @@ def accelerated(*kinds: str) -> Callable[[Callable[..., Any]], Op]:
         return OPS[-1]
 
     return decorate
+
+
+def _kind(arguments: Iterable[Any]) -> str | None:
+    """The accelerator of the first argument that is on a device, or that is a tuple (a Cache) holding one that is."""
+    for a in arguments:
+        if type(a) in HOST:
+            continue
+        kind = _kind(a) if isinstance(a, tuple) else backend.kind(a)
+        if kind not in (None, "numba"):
+            return kind
+    return None
 
 
 def _describe(x: object) -> str:

@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import special
 
 
 def accuracy(y: ArrayLike, p: ArrayLike) -> float:
@@ -95,6 +94,8 @@ def wilson_interval(correct: int, n: int, confidence: float = 0.95) -> tuple[flo
         raise ValueError(f"wilson_interval: correct is {correct}; wanted at most n, which is {n}")
     if not 0 < confidence < 1:
         raise ValueError(f"wilson_interval: confidence is {confidence}; wanted a number in (0, 1)")
+    from scipy import special  # here, for it takes longer to import than all of minicnn
+
     q, z = correct / n, float(special.ndtri((1 + confidence) / 2))
     centre, spread = q + z * z / (2 * n), z * math.sqrt(q * (1 - q) / n + z * z / (4 * n * n))
     scale = 1 + z * z / n
@@ -123,6 +124,8 @@ def mcnemar(y: ArrayLike, p_a: ArrayLike, p_b: ArrayLike) -> McNemar:
     _, second, _ = _pair("mcnemar", y, p_b)
     b = int(np.sum((first == labels) & (second != labels)))
     c = int(np.sum((first != labels) & (second == labels)))
+    from scipy import special  # as above
+
     if b + c < 25:
         return McNemar(b, c, float(min(b, c)), min(1.0, 2 * float(special.bdtr(min(b, c), b + c, 0.5))))
     statistic = max(abs(b - c) - 1, 0) ** 2 / (b + c)

@@ -3,6 +3,20 @@
 import pytest
 from commands import smaller, write_faces
 
+import minicnn
+from minicnn.dispatch import MODES
+
+
+def pytest_addoption(parser):
+    parser.addoption("--mode", choices=MODES, default="fast", help="what runs: kernels (fast), definitions (reference)")
+
+
+@pytest.fixture(autouse=True)
+def mode(request):
+    """Every test of the run in the mode asked for, unless it chooses its own."""
+    with minicnn.using(request.config.getoption("--mode")):
+        yield
+
 
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch):

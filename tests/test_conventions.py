@@ -10,6 +10,8 @@ from minicnn import ops
 SIGNATURES = {
     "linear": "x, w, b=None",
     "conv2d": "x, w, b=None, *, stride=1, padding=0, dilation=1, groups=1",
+    "conv2d_act": "x, w, b=None, scale=None, *, activation='none', slope=0.01, "
+    "stride=1, padding=0, dilation=1, groups=1",
     "conv_transpose2d": "x, w, b=None, *, stride=1, padding=0, output_padding=0",
     "max_pool2d": "x, *, kernel_size, stride=None, padding=0, ceil_mode=False",
     "avg_pool2d": "x, *, kernel_size, stride=None, padding=0, ceil_mode=False, count_include_pad=True",
@@ -33,6 +35,8 @@ SIGNATURES = {
     "dropout": "x, *, p, rng, channelwise=False",
     "flatten": "x",
     "concat": "*xs, axis=-1",
+    "dense_block": "x, *parameters, statistics=None, eps=1e-05",
+    "epilogue": "x, alpha=None, gamma=None, beta=None, mean=None, var=None, *, spec, key=0",
     "add": "*xs",
     "cross_entropy": "logits, target, *, weight=None, label_smoothing=0.0, reduction='mean'",
     "mse": "x, target, *, reduction='mean'",

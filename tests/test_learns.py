@@ -40,9 +40,9 @@ def test_drawn_faces_are_learnt_in_four_epochs(faces):
     assert found[-1] > found[0]
 
 
-def flipped(dy, cache):
+def flipped(dy, cache, **options):
     """A convolution's backward whose weight gradient is upside down: a convolution where a correlation was meant."""
-    dx, dw, db = CONV2D_BACKWARD(dy, cache)
+    dx, dw, db = CONV2D_BACKWARD(dy, cache, **options)
     return dx, dw[::-1, ::-1], db
 
 

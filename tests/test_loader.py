@@ -1,12 +1,15 @@
 """Batches: their types, their order, and that any of them can be had again."""
 
+import gc
 import itertools
+import threading
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from minicnn import dispatch, using
 from minicnn.data.augment import RandomHorizontalFlip
 from minicnn.data.dataset import Dataset
 from minicnn.data.loader import Loader
@@ -94,7 +97,8 @@ def test_shuffle_gives_each_epoch_its_own_order_of_all_samples():
     orders.append(np.arange(50))
     for a, b in itertools.combinations(orders, 2):
         assert (a == b).mean() < 0.2
-    np.testing.assert_array_equal(orders[1], np.random.default_rng([3, 1]).permutation(50))
+    stream = np.random.SeedSequence(3, spawn_key=(2, 1))
+    np.testing.assert_array_equal(orders[1], np.random.default_rng(stream).permutation(50))
 
 
 def test_iterating_advances_the_epoch_once_it_is_over():
@@ -107,6 +111,98 @@ def test_iterating_advances_the_epoch_once_it_is_over():
     assert_same_batches(loader, want[1])
     loader.epoch = 0
     assert_same_batches(loader, want[0])
+
+
+def loader_threads():
+    return [t for t in threading.enumerate() if t.name.startswith("minicnn-loader")]
+
+
+@pytest.mark.parametrize("prefetch", [0, 1, 3, 100])
+def test_prefetching_changes_nothing_but_the_thread(prefetch):
+    seen = []
+
+    def spy(x, y, *, rng):
+        seen.append((threading.current_thread(), dispatch.fast()))
+        return RandomHorizontalFlip()(x, y, rng=rng)
+
+    want = list(Loader(numbered(20), 3, shuffle=True, augment=RandomHorizontalFlip(), seed=2, prefetch=0).batches(1))
+    loader = Loader(numbered(20), 3, shuffle=True, augment=spy, seed=2, prefetch=prefetch)
+    with using("reference"):
+        assert_same_batches(loader.batches(1), want)
+        assert_same_batches(loader.batches(1, 4), want[4:])
+    assert all((thread is threading.main_thread()) == (prefetch == 0) and not fast for thread, fast in seen)
+    assert len({thread for thread, _ in seen}) == (2 if prefetch else 1)
+    assert not loader_threads()
+
+
+def test_the_next_batch_is_made_while_the_caller_works():
+    made = [threading.Event() for _ in range(4)]
+
+    def spy(x, y, *, rng):
+        made[y[0] // 2].set()
+        return x, y
+
+    batches = iter(Loader(numbered(8), 2, augment=spy))
+    for number, (_, y) in enumerate(batches):
+        assert y[0] // 2 == number
+        assert number == 3 or made[number + 1].wait(10)
+        assert len(loader_threads()) <= 1
+        assert number >= 2 or not made[number + 2].is_set(), "no more than one ahead"
+
+
+def broken(x, y, *, rng):
+    if y[0] == 4:
+        raise KeyError("the third batch")
+    return x, y
+
+
+@pytest.mark.parametrize("prefetch", [0, 1, 2])
+def test_an_error_in_augment_comes_at_its_batch_and_leaves_no_thread(prefetch):
+    batches, seen = Loader(numbered(10), 2, augment=broken, prefetch=prefetch).batches(0), []
+    with pytest.raises(KeyError, match="the third batch"):
+        seen.extend(y[0] for _, y in batches)
+    assert seen == [0, 2]
+    assert not loader_threads()
+
+
+class Stop(BaseException):
+    """As KeyboardInterrupt."""
+
+
+def break_off(batches):
+    next(batches)
+    batches.close()
+
+
+def forget(batches):
+    next(batches)
+
+
+def stop_at_once(batches):
+    for _ in batches:
+        raise Stop
+
+
+def fail(batches):
+    with pytest.raises(Stop):
+        stop_at_once(batches)
+
+
+def throw(batches):
+    next(batches)
+    with pytest.raises(Stop):
+        batches.throw(Stop())
+
+
+@pytest.mark.parametrize("end", [break_off, forget, fail, throw])
+def test_breaking_off_leaves_no_thread(end):
+    loader = Loader(numbered(40), 2, augment=lambda x, y, rng: (x, y), prefetch=2)
+    batches = loader.batches(0)
+    assert not loader_threads(), "nothing starts before the first batch is wanted"
+    end(batches)
+    del batches
+    gc.collect()
+    assert not loader_threads()
 
 
 @settings(max_examples=50, deadline=None)
@@ -132,8 +228,9 @@ def test_augmentation_differs_between_batches_epochs_and_from_the_order():
     loader = Loader(numbered(6), 2, shuffle=True, augment=spy, seed=5)
     for epoch in range(2):
         list(loader.batches(epoch))
-        draws.append(np.random.default_rng([5, epoch]).random())  # the stream that orders the epoch
-    assert len(set(draws)) == 8
+        for key in [(), (1, epoch), (2, epoch)]:  # of the weights, of a dropout layer, of the epoch's order
+            draws.append(np.random.default_rng(np.random.SeedSequence(5, spawn_key=key)).random())
+    assert len(set(draws)) == 2 * 3 + 5
 
 
 def test_augment_may_change_the_labels():
@@ -154,6 +251,8 @@ X, Y = numbered(4)
         (lambda: Loader((X, Y), 0), ValueError, "Loader: batch_size is 0, wanted an integer of at least 1"),
         (lambda: Loader((X, Y), 2.0), ValueError, r"batch_size is 2\.0, wanted an integer"),
         (lambda: Loader((X, Y), True), ValueError, "batch_size is True, wanted an integer"),
+        (lambda: Loader((X, Y), 2, prefetch=-1), ValueError, "prefetch is -1, wanted an integer of at least 0"),
+        (lambda: Loader((X, Y), 2, prefetch=True), ValueError, "prefetch is True, wanted an integer"),
         (lambda: Loader((X, Y), 2, seed=-1), ValueError, "seed is -1, wanted an integer of at least 0"),
         (lambda: Loader((X, Y), 2, augment=3), TypeError, "augment is 3, wanted a callable"),
         (lambda: Loader((X, Y), 5, drop_last=True), ValueError, "drop_last leaves none of 4 samples in batches of 5"),

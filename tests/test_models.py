@@ -1,5 +1,7 @@
 """The networks of the reports: parameter counts as stated there, shapes, options, gradients."""
 
+import functools
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from minicnn import gradcheck, models, nn
 
 TOTALS = {  # 48x48x1, 7 classes
     "three_conv": 2_581_863,
+    "densenet201_fer": 18_092_928 + 2_625_031,  # torchvision's features, and the report's head
     "simple_cnn": 793_863,
     "prelu_cnn": 2_414_599,
     "prelu_dnn": 2_500_103,
@@ -20,6 +23,7 @@ STATED = {  # parameters of the layers that have any, in order
 }
 SIZES = {  # kind of layer -> output height and width (or length) of each, in order
     "three_conv": (nn.MaxPool2d, [23, 10, 4]),
+    "densenet201_fer": (nn.AvgPool2d, [6, 3, 1]),
     "simple_cnn": (nn.MaxPool2d, [24, 12, 6]),
     "prelu_cnn": (nn.ZeroPad2d, [48, 24, 24, 12, 12, 12]),
     "zero_pad_cnn": (nn.ZeroPad2d, [48, 24, 24, 12, 12, 12, 12]),
@@ -27,6 +31,7 @@ SIZES = {  # kind of layer -> output height and width (or length) of each, in or
     "prelu_dnn": (nn.Linear, [512] * 6 + [7]),
     "deep_dnn": (nn.Linear, [1024, 1024, 768, 768, 512, 512, 7]),
 }
+SHALLOW = {"densenet201_fer": {"layers": (2, 1)}}  # for tests that would take long on 98 dense layers
 every_model = pytest.mark.parametrize("name", models.names())
 
 
@@ -56,9 +61,11 @@ def test_sizes_on_the_way(name):
 
 @every_model
 def test_options(name):
-    model = models.build(name, classes=3, input_size=(24, 30), channels=2, width=0.1, rng=0).eval()
+    options = {"classes": 3, "input_size": (24, 30), "channels": 2} | SHALLOW.get(name, {})
+    model = models.build(name, width=0.1, rng=0, **options).eval()
     assert model(np.zeros((2, 24, 30, 2), "float32")).shape == (2, 3)
-    assert models.build(name, width=2, rng=0).summary((48, 48, 1)).total_params > 2 * TOTALS[name]
+    wide, usual = (models.build(name, width=w, rng=0, **SHALLOW.get(name, {})) for w in (2, 1))
+    assert sum(p.data.size for p in wide.parameters()) > 2 * sum(p.data.size for p in usual.parameters())
 
 
 @every_model
@@ -71,8 +78,12 @@ def test_the_seed_decides_the_weights(name):
 @every_model
 @pytest.mark.parametrize("train", [True, False], ids=["train", "eval"])
 def test_gradients(name, train):
-    model = models.build(name, classes=3, input_size=(24, 22), width=0.05, rng=1).train(train)
-    gradcheck(model, np.random.default_rng(2).random((2, 24, 22, 1)), rtol=1e-5)
+    model = models.build(name, classes=3, input_size=(24, 22), width=0.05, rng=1, **SHALLOW.get(name, {})).train(train)
+    rng = np.random.default_rng(2)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):  # with shifts of 0 a pixel that is 0 would meet the kink of a ReLU
+            module.bias.data = rng.uniform(-0.5, 0.5, module.bias.shape)
+    gradcheck(model, rng.random((2, 24, 22, 1)), rtol=1e-5)
 
 
 @every_model
@@ -86,6 +97,52 @@ def test_save_and_load(name, tmp_path):
 @every_model
 def test_about_is_a_sentence(name):
     assert models.about(name).endswith(".")
+
+
+def test_densenet_shape_by_shape():
+    rows = {r.path: r for r in models.densenet201_fer(rng=0).summary((48, 48, 1)).rows}
+    assert rows["features.conv0"].output_shape == (24, 24, 64)
+    size, c = 12, 64
+    for block, depth in enumerate((6, 12, 48, 32), 1):
+        for layer in range(1, depth + 1):
+            path = f"features.denseblock{block}.denselayer{layer}"
+            shapes = [rows[f"{path}.{part}"].output_shape for part in ("norm1", "conv1", "norm2", "conv2")]
+            assert shapes == [(size, size, n) for n in (c, 128, 128, 32)]
+            c += 32
+        if block < 4:
+            assert rows[f"features.transition{block}.norm"].output_shape == (size, size, c)
+            c, size = c // 2, size // 2
+            assert rows[f"features.transition{block}.pool"].output_shape == (size, size, c)
+    assert (rows["features.norm5"].output_shape, rows["features.pool"].output_shape) == ((1, 1, 1920), (1920,))
+    assert [rows[f"classifier.{k}"].output_shape for k in (0, 3, 6, 9)] == [(1024,), (512,), (256,), (7,)]
+
+
+def test_densenet_repeats_a_grey_image():
+    grey, coloured = (models.densenet201_fer(channels=c, width=0.1, layers=(2, 1), rng=0).eval() for c in (1, 3))
+    x = np.random.default_rng(0).random((2, 48, 48, 1), dtype="float32")
+    assert np.array_equal(grey(x), coloured(x.repeat(3, axis=-1)))
+    assert grey.state_dict().keys() == coloured.state_dict().keys()
+
+
+def test_densenet_has_torchvisions_names_and_he_weights():
+    model = models.densenet201_fer(layers=(1, 1), rng=0)
+    names = [key for key in model.state_dict() if key.startswith("features") and "running" not in key]
+    layer = ["norm1.weight", "norm1.bias", "conv1.weight", "norm2.weight", "norm2.bias", "conv2.weight"]
+    transition = ["transition1.norm.weight", "transition1.norm.bias", "transition1.conv.weight"]
+    wanted = ["conv0.weight", "norm0.weight", "norm0.bias", *(f"denseblock1.denselayer1.{n}" for n in layer)]
+    wanted += [*transition, *(f"denseblock2.denselayer1.{n}" for n in layer), "norm3.weight", "norm3.bias"]
+    assert names == [f"features.{name}" for name in wanted]
+    for key, fan_in in (("features.conv0", 147), ("features.denseblock1.denselayer1.conv2", 9 * 128)):
+        w = model.state_dict()[f"{key}.weight"]
+        assert w.var() == pytest.approx(2 / fan_in, rel=4 * (2 / w.size) ** 0.5)
+
+
+@pytest.mark.parametrize(("layers", "least"), [((1,), 1), ((1, 1), 5), ((1, 1, 1), 13), ((1, 1, 1, 1), 29)])
+def test_densenet_of_the_smallest_image(layers, least):
+    build = functools.partial(models.densenet201_fer, layers=layers, width=0.1, rng=0)
+    assert build(input_size=least).eval()(np.ones((1, least, least, 1), "float32")).shape == (1, 7)
+    with pytest.raises(ValueError, match=rf"input_size is {least - 1}, wanted at least {least}"):
+        build(input_size=least - 1)
 
 
 def test_an_unknown_name_gets_the_nearest():

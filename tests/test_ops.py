@@ -179,7 +179,7 @@ def test_every_op_has_a_row():
 @pytest.mark.parametrize("name", OPS)
 def test_equation_numbers_in_code_exist_in_the_derivation(name):
     module = importlib.import_module(name)
-    derived = set(re.findall(r"\((\d+)\)(?:   [\w ]+)?$", module.__doc__, re.M))
+    numbered = re.compile(r"\((\d+)\)(?:   [\w ]+)?$", re.M)
     stem = Path(module.__file__)
     for file in sorted(stem.parent.glob(f"{stem.stem}[._]*")):
         if file.stem != stem.stem and f"{stem.parent.name}.{file.stem}" in {o.partition(".")[2] for o in OPS}:
@@ -187,7 +187,10 @@ def test_equation_numbers_in_code_exist_in_the_derivation(name):
         mark = "//" if file.suffix == ".cu" else "#"
         code = file.read_text(encoding="utf-8").replace(module.__doc__, "")
         cited = set(re.findall(r"\((\d+)\)", " ".join(re.findall(f"{mark}(.*)", code))))
-        assert cited, f"{file.name} cites no equation"
+        entry = file.stem in (stem.stem, f"{stem.stem}_numba", f"{stem.stem}_cuda") or file.suffix == ".cu"
+        assert cited or not entry, f"{file.name} cites no equation"  # parts of a kernel may have nothing to cite
+        own = code.split('"""')[1] if '"""' in code and not entry else ""  # and may derive more, as Winograd's do
+        derived = set(numbered.findall(module.__doc__)) | set(numbered.findall(own))
         assert cited <= derived, f"{file.name} cites {sorted(cited - derived)}, which the derivation lacks"
 
 

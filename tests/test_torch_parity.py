@@ -17,6 +17,7 @@ from torch_twins import (  # noqa: E402
     same_gradients,
     same_state,
     shuffled,
+    their_densenet,
     their_leaky_bn_cnn,
     there,
     to_torch,
@@ -190,4 +191,20 @@ def test_leaky_bn_cnn_in_training_and_evaluation():
                 p -= 0.05 * p.grad
         same_state(ours, torchs)
     x = rng.random((5, 32, 32, 1))
+    close(ours.eval()(x), torchs.eval()(there(x)))
+
+
+def test_densenet_in_training_and_evaluation():
+    ours = models.densenet201_fer(input_size=32, channels=3, width=0.125, layers=(2, 3), p=0.0, rng=0)
+    torchs = their_densenet(8, 4, (2, 3), (128, 64, 32))
+    copy_state(shuffled(ours, np.random.default_rng(1)), torchs)
+    rng = np.random.default_rng(0)
+    x, t = rng.random((6, 32, 32, 3)), rng.integers(0, 7, 6)
+    losses, given = (nn.CrossEntropyLoss(), theirs.CrossEntropyLoss()), there(x).requires_grad_()
+    value = losses[1](torchs(given), torch.tensor(t))
+    value.backward()
+    close(losses[0](ours(x), t), value)
+    close(ours.backward(losses[0].backward()), back(given.grad))
+    same_gradients(ours, torchs)
+    same_state(ours, torchs)
     close(ours.eval()(x), torchs.eval()(there(x)))

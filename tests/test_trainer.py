@@ -64,7 +64,7 @@ def test_an_epoch_is_these_steps():
 
     optimizer = optim.SGD(twin.parameters(), lr=0.1, momentum=0.9)
     for index, layer in enumerate(m for m in twin.modules() if isinstance(m, (nn.Dropout, nn.Dropout2d))):
-        layer.rng = np.random.default_rng([5, index])
+        layer.rng = np.random.default_rng(np.random.SeedSequence(5, spawn_key=(1, index)))
     for epoch in range(2):
         losses, right, n = 0.0, 0, 0
         for x, y in loader.batches(epoch):

@@ -1,5 +1,7 @@
 """PyTorch's counterparts of our layers and of a network, and how states compare: what test_torch_parity.py needs."""
 
+from collections import OrderedDict
+
 import numpy as np
 import torch
 from torch import nn as theirs
@@ -125,6 +127,32 @@ def their_leaky_bn_cnn(hidden, last):
         c = channels
     layers += [theirs.Sequential(ChannelsLast(), theirs.Flatten()), theirs.Linear(2 * 2 * c, last)]
     return theirs.Sequential(*layers, theirs.LeakyReLU(0.2), theirs.Dropout(0.0), theirs.Linear(last, 7)).double()
+
+
+def their_densenet(stem, growth, layers, hidden):
+    """The network of models.densenet201_fer in PyTorch, on three channels, under torchvision's names."""
+    parts = {"conv0": theirs.Conv2d(3, stem, 7, 2, 3, bias=False), "norm0": theirs.BatchNorm2d(stem)}
+    parts |= {"relu0": theirs.ReLU(), "pool0": theirs.MaxPool2d(3, 2, 1)}
+    c = stem
+    for k, depth in enumerate(layers, 1):
+        parts[f"denseblock{k}"] = their_dense_block(c, depth, growth, 4)
+        c += depth * growth
+        if k < len(layers):
+            transition = {"norm": theirs.BatchNorm2d(c), "relu": theirs.ReLU()}
+            transition |= {"conv": theirs.Conv2d(c, c // 2, 1, bias=False), "pool": theirs.AvgPool2d(2)}
+            parts[f"transition{k}"] = theirs.Sequential(OrderedDict(transition))
+            c //= 2
+    parts |= {f"norm{len(layers) + 1}": theirs.BatchNorm2d(c), "relu": theirs.ReLU()}
+    parts |= {"pool": theirs.AdaptiveAvgPool2d(1), "flat": theirs.Flatten()}
+    head = []
+    for out in hidden:
+        head += [theirs.Linear(c, out), theirs.ReLU(), theirs.Dropout(0.0)]
+        c = out
+    parts = {
+        "features": theirs.Sequential(OrderedDict(parts)),
+        "classifier": theirs.Sequential(*head, theirs.Linear(c, 7)),
+    }
+    return theirs.Sequential(OrderedDict(parts)).double()
 
 
 def close(got, want, tolerance=1e-9):

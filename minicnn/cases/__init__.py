@@ -3,10 +3,10 @@
 A new op adds a row, and with it gets its gradient, dtype, stride, read-only, error-message, kernel and pairing tests.
 """
 
-from minicnn.cases import activations, classification, norms, shapes, targets, transposed, windows
+from minicnn.cases import activations, classification, dense, fused, norms, shapes, targets, transposed, windows
 from minicnn.cases.case import Case, Error, Sample
 
-ROOMS = (windows, transposed, norms, activations, shapes, classification, targets)
+ROOMS = (windows, transposed, norms, activations, shapes, classification, targets, fused, dense)
 CASES: dict[str, Case] = {case.name: case for room in ROOMS for case in room.CASES}
 
 __all__ = ["CASES", "Case", "Error", "Sample"]

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from minicnn import __version__
+from minicnn import __version__, threads
 
 HELP = "say which pieces are there and really work"
 OPTIONAL = {"h5py": "keras", "onnx": "onnx", "sklearn": "sklearn", "pyarrow": "parquet", "mpi4py": "mpi"}
@@ -66,8 +66,10 @@ def _numba() -> str:
             s += x[i]
         return s
 
+    layer = threads.layer()  # starts the threads as the kernels do
     assert total(np.ones(1000)) == 1000, "a compiled sum of 1000 ones is not 1000"
-    return f"{numba.__version__} compiles; {numba.get_num_threads()} threads, layer {numba.threading_layer()}"
+    slow = f"; for quicker kernels: {threads.remedy()}" if layer == "workqueue" else ""
+    return f"{numba.__version__} compiles; {threads.count()} threads, layer {layer}{slow}"
 
 
 def _gradients() -> str:

@@ -1,10 +1,14 @@
 """Batches in an order that the seed and the epoch decide, so that training can stop and go on anywhere."""
 
+from collections import deque
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Any
 
 import numpy as np
 
+from minicnn import backend
 from minicnn.data.dataset import Dataset
 
 Batch = tuple[np.ndarray, np.ndarray]
@@ -19,6 +23,8 @@ class Loader:
     shuffle     a new order in every epoch
     augment     called `augment(x, y, rng=rng) -> (x, y)` on each batch (see `minicnn.data.augment`)
     seed        decides the orders and the augmentation
+    prefetch    how many batches a thread of the loader's own makes ready while the caller works; 0 for no thread.
+                Batches and their order are the same; augment is called in that thread, one batch after the other
 
     A batch is float32 x, uint8 scaled by 1/255 to [0, 1] and floats taken as they are, and y, int64 labels or the
     probabilities in their own dtype.  Both are the caller's to keep and change; the data are read, never copied whole.
@@ -37,8 +43,10 @@ class Loader:
         augment: Callable[..., Any] | None = None,
         seed: int = 0,
         drop_last: bool = False,
+        prefetch: int = 1,
     ) -> None:
         self.x, self.y = _pair(dataset)
+        self.prefetch = _integer("prefetch", prefetch, 0)
         self.batch_size = _integer("batch_size", batch_size, 1)
         self.seed = _integer("seed", seed, 0)
         if augment is not None and not callable(augment):
@@ -64,19 +72,41 @@ class Loader:
         return self._batches(epoch, start)
 
     def _batches(self, epoch: int, start: int) -> Iterator[Batch]:
-        order = np.random.default_rng([self.seed, epoch]).permutation(self.n) if self.shuffle else np.arange(self.n)
-        for b in range(start, len(self)):
-            chosen = order[b * self.batch_size : (b + 1) * self.batch_size]
-            x, y = self.x[chosen], self.y[chosen]  # copies: an array of indices never gives a view
-            x = np.divide(x, 255, dtype=np.float32) if x.dtype == np.uint8 else x.astype(np.float32, copy=False)
-            if self.augment is not None:
-                # b + 1, for NumPy takes [seed, epoch, 0] and [seed, epoch], which orders the epoch, for the same seed.
-                x, y = self.augment(x, y, rng=np.random.default_rng([self.seed, epoch, b + 1]))
-                if len(x) != len(y) or x.dtype != np.float32:
-                    raise ValueError(
-                        f"Loader: augment returned {x.dtype} x {x.shape} and y {y.shape}, wanted float32 and one length"
-                    )
-            yield x, y
+        order = self._rng(2, epoch).permutation(self.n) if self.shuffle else np.arange(self.n)
+        numbers = range(start, len(self))
+        if self.prefetch == 0:
+            yield from (self._batch(order, epoch, b) for b in numbers)
+            return
+        executor = ThreadPoolExecutor(1, "minicnn-loader")
+        try:
+            ready: deque[Future[Batch]] = deque()
+            for b in numbers:
+                context = copy_context()  # minicnn.using holds in the thread too
+                ready.append(executor.submit(context.run, self._batch, order, epoch, b))
+                if len(ready) > self.prefetch:
+                    yield ready.popleft().result()
+            while ready:
+                yield ready.popleft().result()
+        finally:  # also where the caller breaks off
+            executor.shutdown(cancel_futures=True)
+
+    def _batch(self, order: np.ndarray, epoch: int, b: int) -> Batch:
+        chosen = order[b * self.batch_size : (b + 1) * self.batch_size]
+        x, y = self.x[chosen], self.y[chosen]  # copies: an array of indices never gives a view
+        if x.dtype == np.uint8:
+            x = np.divide(x, 255, out=backend.empty(x.shape), dtype=np.float32)
+        x = x.astype(np.float32, copy=False)
+        if self.augment is not None:
+            x, y = self.augment(x, y, rng=self._rng(3, epoch, b))
+            if len(x) != len(y) or x.dtype != np.float32:
+                raise ValueError(
+                    f"Loader: augment returned {x.dtype} x {x.shape} and y {y.shape}, wanted float32 and one length"
+                )
+        return x, y
+
+    def _rng(self, *key: int) -> np.random.Generator:
+        """A stream of its own for each use: weights are drawn from the seed itself, dropout masks from key (1, ...)."""
+        return np.random.default_rng(np.random.SeedSequence(self.seed, spawn_key=key))
 
 
 def _pair(dataset: Dataset | Batch) -> Batch:

@@ -6,6 +6,7 @@ from difflib import get_close_matches
 from typing import Any
 
 from minicnn.models.deep_dnn import deep_dnn
+from minicnn.models.densenet201_fer import densenet201_fer
 from minicnn.models.leaky_bn_cnn import leaky_bn_cnn
 from minicnn.models.prelu_cnn import prelu_cnn
 from minicnn.models.prelu_dnn import prelu_dnn
@@ -17,7 +18,16 @@ from minicnn.nn import Module
 
 _MODELS: dict[str, Callable[..., Module]] = {
     model.__name__: model
-    for model in (three_conv, simple_cnn, prelu_cnn, prelu_dnn, zero_pad_cnn, deep_dnn, leaky_bn_cnn)
+    for model in (
+        three_conv,
+        densenet201_fer,
+        simple_cnn,
+        prelu_cnn,
+        prelu_dnn,
+        zero_pad_cnn,
+        deep_dnn,
+        leaky_bn_cnn,
+    )
 }
 
 
@@ -44,6 +54,7 @@ __all__ = [
     "about",
     "build",
     "deep_dnn",
+    "densenet201_fer",
     "leaky_bn_cnn",
     "load",
     "names",

@@ -6,6 +6,7 @@ reverse.  Either way the caller writes `y = module(x)` and `dx = module.backward
 """
 
 import contextlib
+import functools
 import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, NamedTuple, Self
@@ -14,6 +15,7 @@ import numpy as np
 
 from minicnn import backend
 from minicnn.backend import Array
+from minicnn.dispatch import one_pool
 from minicnn.nn.parameter import Parameter
 from minicnn.nn.tape import Tape, active, recorded
 
@@ -36,6 +38,17 @@ def _instances(kind: type, name: str, value: Any) -> Iterator[tuple[str, Any]]:
             yield from _instances(kind, f"{name}.{i}", v)
 
 
+def _in_one_pool(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """backward, as a subclass overrides it, limited to the one thread pool as its call is by the tape."""
+
+    @functools.wraps(backward)
+    def inside(*args: Any, **kwargs: Any) -> Any:
+        with one_pool():
+            return backward(*args, **kwargs)
+
+    return inside
+
+
 class Module:
     """The base of every layer and model."""
 
@@ -49,6 +62,8 @@ class Module:
     def __init_subclass__(cls, **kwargs: Any):
         super().__init_subclass__(**kwargs)
         Module._registry[cls._registered_name()] = cls
+        if "backward" in vars(cls):
+            cls.backward = _in_one_pool(cls.backward)  # type: ignore[method-assign]
         own = inspect.signature(cls.__init__)  # what help() shows; without this it would be __new__'s
         cls.__signature__ = own.replace(parameters=list(own.parameters.values())[1:])  # type: ignore[attr-defined]
 
@@ -91,7 +106,8 @@ class Module:
 
     def backward(self, dy: Array) -> Array:
         """Take ∂L/∂y, add to every parameter's gradient, return ∂L/∂x.  Each call of the module allows one backward."""
-        return self.gradient(dy, recorded(self).pop(self))
+        with one_pool():
+            return self.gradient(dy, recorded(self).pop(self))
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments by name, as the attributes of the same name now stand, without those that are

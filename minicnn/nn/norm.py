@@ -51,11 +51,14 @@ class _BatchNorm(_Norm):
         if not self.training:
             return batch_norm_inference.forward(x, gamma, beta, self.running_mean, self.running_var, eps=self.eps)
         y, cache = batch_norm.forward(x, gamma, beta, eps=self.eps)
-        m, a = x.size // x.shape[-1], self.momentum
-        dtype = self.running_mean.dtype
-        self.running_mean = ((1 - a) * self.running_mean + a * cache.mean).astype(dtype)
-        self.running_var = ((1 - a) * self.running_var + (a * m / (m - 1)) * cache.var).astype(dtype)
+        self.observe(cache.mean, cache.var, x.size // x.shape[-1])
         return y, cache
+
+    def observe(self, mean, var, m):
+        """Move the running statistics towards the mean and the biased variance of a batch of m values a channel."""
+        a, dtype = self.momentum, self.running_mean.dtype
+        self.running_mean = ((1 - a) * self.running_mean + a * mean).astype(dtype)
+        self.running_var = ((1 - a) * self.running_var + (a * m / (m - 1)) * var).astype(dtype)
 
     def gradient(self, dy, cache):
         op = batch_norm if isinstance(cache, batch_norm.Cache) else batch_norm_inference

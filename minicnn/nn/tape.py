@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any
 
+from minicnn.dispatch import one_pool
+
 _active: ContextVar["Tape | None"] = ContextVar("minicnn.nn.tape.active", default=None)
 _record: ContextVar["dict[Any, Tape] | None"] = ContextVar("minicnn.nn.tape.record", default=None)
 
@@ -82,7 +84,8 @@ def active(module: Any) -> Iterator[Tape]:
         old.forget(SUPERSEDED if tape.keeps else NOT_KEPT)  # before the new call takes as much memory again
     token = _active.set(tape)
     try:
-        yield tape
+        with one_pool():
+            yield tape
     except (ValueError, TypeError) as error:
         _say_where(error, module, tape)
         raise
@@ -127,6 +130,8 @@ def _say_where(error: Exception, root: Any, tape: Tape) -> None:
     way = [(m, x, y) for m, x, y in tape.trail if not any(True for _ in m.children())]
     lines = [f"{error.args[0]}", f"  in layer {paths.get(failed, '')}: {failed.one_line()}"]
     if way:
-        steps = " -> ".join([f"{way[0][1]}", *(f"{paths.get(m) or type(m).__name__} {y}" for m, _, y in way)])
+        steps = " -> ".join(
+            [f"{way[0][1]}", *(f"{paths.get(m) or getattr(m, 'path', type(m).__name__)} {y}" for m, _, y in way)]
+        )
         lines.append(f"  shapes on the way to it: {steps}")
     error.args = ("\n".join(lines), *error.args[1:])

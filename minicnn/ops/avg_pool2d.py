@@ -37,7 +37,7 @@ class Cache(NamedTuple):
     shape: tuple[int, ...]  # of y
 
 
-@accelerated()
+@accelerated("numba")
 def forward(
     x: Array,
     *,
@@ -56,7 +56,7 @@ def forward(
     return total / _divisor(x, windows, count_include_pad), Cache(windows, count_include_pad, total.shape)  # (1)
 
 
-@accelerated()
+@accelerated("numba")
 def backward(dy: Array, cache: Cache) -> tuple[Array]:
     """(dx,) from dy = ∂L/∂y."""
     windows, count_include_pad, shape = cache

@@ -61,7 +61,7 @@ class Cache(NamedTuple):
     eps: float
 
 
-@accelerated()
+@accelerated("numba")
 def forward(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tuple[Array, Cache]:
     """y by (1)-(5) from x (..., C), gamma (C,), beta (C,); cache.mean and cache.var (biased) are those of the batch.
 
@@ -78,7 +78,7 @@ def forward(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tuple[
     return gamma * x_hat + beta, Cache(x, gamma, mean, var, eps)  # (5)
 
 
-@accelerated()
+@accelerated("numba")
 def backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array]:
     """(dx, dgamma, dbeta) from dy = ∂L/∂y."""
     x, gamma, mean, var, eps = cache

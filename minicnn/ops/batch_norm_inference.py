@@ -36,7 +36,7 @@ class Cache(NamedTuple):
     eps: float
 
 
-@accelerated()
+@accelerated("numba")
 def forward(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, *, eps: float = 1e-5) -> tuple[Array, Cache]:
     """y by (1)-(3) from x (..., C) and gamma, beta, mean, var, all (C,); ValueError where they do not fit."""
     checks.per_channel("batch_norm_inference", x, gamma=gamma, beta=beta, mean=mean, var=var)
@@ -45,7 +45,7 @@ def forward(x: Array, gamma: Array, beta: Array, mean: Array, var: Array, *, eps
     return gamma * x_hat + beta, Cache(x, gamma, mean, var, eps)  # (3)
 
 
-@accelerated()
+@accelerated("numba")
 def backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array]:
     """(dx, dgamma, dbeta) from dy = ∂L/∂y; mean and var are statistics, not parameters, and get no gradient."""
     x, gamma, mean, var, eps = cache

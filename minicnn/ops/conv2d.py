@@ -53,7 +53,7 @@ class Cache(NamedTuple):
     groups: int
 
 
-@accelerated()
+@accelerated("numba")
 def forward(
     x: Array,
     w: Array,
@@ -75,9 +75,9 @@ def forward(
     return (y if b is None else y + b), Cache(x, w, b is not None, windows, groups)  # (4)
 
 
-@accelerated()
-def backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array | None]:
-    """(dx, dw, db) from dy = ∂L/∂y; db is None where there was no bias."""
+@accelerated("numba")
+def backward(dy: Array, cache: Cache, *, input_gradient: bool = True) -> tuple[Array | None, Array, Array | None]:
+    """(dx, dw, db) from dy = ∂L/∂y; db is None where there was no bias, dx without input_gradient."""
     x, w, has_bias, windows, groups = cache
     xp, (N, O), (OH, OW) = array_module(x), (x.shape[0], w.shape[3]), windows.out
     checks.upstream("conv2d", dy, (N, OH, OW, O))
@@ -86,8 +86,11 @@ def backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array | None]:
     dw = X.swapaxes(1, 2) @ dY  # (5)
     dw = xp.moveaxis(dw, 0, 1).reshape(w.shape)
     db = dy.sum((0, 1, 2), dtype="float64").astype(w.dtype) if has_bias else None  # (6)
+    dw = dw.astype(w.dtype, copy=False)
+    if not input_gradient:
+        return None, dw, db
     dX = dY @ _matrix(w, groups).swapaxes(1, 2)  # (7)
-    return col2im(dX, windows, N).astype(x.dtype, copy=False), dw.astype(w.dtype, copy=False), db  # (8)
+    return col2im(dX, windows, N).astype(x.dtype, copy=False), dw, db  # (8)
 
 
 def _matrix(w: Array, groups: int) -> Array:

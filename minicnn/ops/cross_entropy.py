@@ -47,7 +47,7 @@ class Cache(NamedTuple):
     divisor: Array | float  # D of (4)
 
 
-@accelerated()
+@accelerated("numba")
 def forward(
     logits: Array,
     target: Array,

@@ -41,7 +41,7 @@ class Cache(NamedTuple):
     shape: tuple[int, ...]
 
 
-@accelerated()
+@accelerated("numba")
 def forward(x: Array, *, p: float, rng: np.random.Generator | int, channelwise: bool = False) -> tuple[Array, Cache]:
     """y by (1).  rng is a Generator, from which one 64-bit key is drawn, or such a key as an int."""
     checks.floating("dropout", x=x)
@@ -54,7 +54,7 @@ def forward(x: Array, *, p: float, rng: np.random.Generator | int, channelwise: 
     return x * scale(x, cache), cache  # (1)
 
 
-@accelerated()
+@accelerated("numba")
 def backward(dy: Array, cache: Cache) -> tuple[Array]:
     """(dx,) from dy = ∂L/∂y."""
     checks.upstream("dropout", dy, cache.shape)

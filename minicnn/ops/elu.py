@@ -23,7 +23,7 @@ class Cache(NamedTuple):
     alpha: float
 
 
-@accelerated()
+@accelerated("numba")
 def forward(x: Array, *, alpha: float = 1.0) -> tuple[Array, Cache]:
     """y by (1), of any shape; alpha is α, of any sign."""
     checks.floating("elu", x=x)
@@ -31,7 +31,7 @@ def forward(x: Array, *, alpha: float = 1.0) -> tuple[Array, Cache]:
     return xp.where(x > 0, x, alpha * xp.expm1(xp.minimum(x, 0))), Cache(x, alpha)  # (1)
 
 
-@accelerated()
+@accelerated("numba")
 def backward(dy: Array, cache: Cache) -> tuple[Array]:
     """(dx,) from dy = ∂L/∂y."""
     x, alpha = cache

@@ -40,18 +40,16 @@ class Cache(NamedTuple):
     approximate: bool
 
 
-@accelerated()
+@accelerated("numba")
 def forward(x: Array, *, approximate: bool = False) -> tuple[Array, Cache]:
     """y by (2), or by (6) where approximate; of any shape."""
-    checks.floating("gelu", x=x)
-    if not isinstance(approximate, bool):
-        raise TypeError(f'gelu: approximate is {approximate!r}, wanted a bool (True is what PyTorch calls "tanh")')
+    _check(x, approximate)
     if approximate:
         return 0.5 * x * (1 + _t(x)), Cache(x, approximate)  # (6)
     return x * _phi(x), Cache(x, approximate)  # (2)
 
 
-@accelerated()
+@accelerated("numba")
 def backward(dy: Array, cache: Cache) -> tuple[Array]:
     """(dx,) from dy = ∂L/∂y."""
     x, approximate = cache
@@ -64,6 +62,12 @@ def backward(dy: Array, cache: Cache) -> tuple[Array]:
         density = array_module(x).exp(-0.5 * x * x) / math.sqrt(2 * math.pi)  # (3)
         dx = dy * (_phi(x) + x * density)  # (4)
     return (dx.astype(x.dtype, copy=False),)
+
+
+def _check(x: Array, approximate: bool) -> None:
+    checks.floating("gelu", x=x)
+    if not isinstance(approximate, bool):
+        raise TypeError(f'gelu: approximate is {approximate!r}, wanted a bool (True is what PyTorch calls "tanh")')
 
 
 def _phi(x: Array) -> Array:

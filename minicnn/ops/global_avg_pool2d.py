@@ -23,19 +23,23 @@ class Cache(NamedTuple):
     dtype: str
 
 
-@accelerated()
+@accelerated("numba")
 def forward(x: Array) -> tuple[Array, Cache]:
     """y (N, C) by (1) from x (N, H, W, C); ValueError where H or W is 0."""
-    checks.image("global_avg_pool2d", x)
-    if 0 in x.shape[1:3]:
-        raise ValueError(f"global_avg_pool2d: x {x.shape} (N, H, W, C) has no pixels to take a mean of")
+    _check(x)
     return x.mean((1, 2), dtype="float64").astype(x.dtype), Cache(x.shape, x.dtype.name)  # (1)
 
 
-@accelerated()
+@accelerated("numba")
 def backward(dy: Array, cache: Cache) -> tuple[Array]:
     """(dx,) from dy = ∂L/∂y."""
     N, H, W, C = cache.shape
     checks.upstream("global_avg_pool2d", dy, (N, C))
     share = (dy / (H * W)).astype(cache.dtype, copy=False)  # (2)
     return (array_module(dy).broadcast_to(share[:, None, None], cache.shape).copy(),)  # (2)
+
+
+def _check(x: Array) -> None:
+    checks.image("global_avg_pool2d", x)
+    if 0 in x.shape[1:3]:
+        raise ValueError(f"global_avg_pool2d: x {x.shape} (N, H, W, C) has no pixels to take a mean of")

@@ -54,18 +54,14 @@ class Cache(NamedTuple):
     eps: float
 
 
-@accelerated()
+@accelerated("numba")
 def forward(x: Array, gamma: Array, beta: Array, *, groups: int, eps: float = 1e-5) -> tuple[Array, Cache]:
     """y by (1)-(5) from x (N, ..., C), gamma (C,) and beta (C,); groups is G.
 
     ValueError where gamma or beta do not fit, where groups does not divide C, or where a set is empty.
     """
-    checks.per_channel("group_norm", x, gamma=gamma, beta=beta)
+    _check(x, gamma, beta, groups)
     eps = float(eps)  # a NumPy float64 would make float32 arrays float64
-    if groups < 1 or x.shape[-1] % groups:
-        raise ValueError(f"group_norm: groups={groups} must divide the {x.shape[-1]} channels of x {x.shape}")
-    if 0 in x.shape[1:]:
-        raise ValueError(f"group_norm: x {x.shape} has no values in a group, wanted at least 1 to take a mean of")
     sets = _sets(x, groups)
     mean = sets.mean(SET, dtype="float64", keepdims=True).astype(x.dtype)  # (1)
     var = ((sets - mean) ** 2).mean(SET, dtype="float64", keepdims=True).astype(x.dtype)  # (2)
@@ -73,7 +69,7 @@ def forward(x: Array, gamma: Array, beta: Array, *, groups: int, eps: float = 1e
     return gamma * x_hat.reshape(x.shape) + beta, Cache(x, gamma, mean, var, eps)  # (5)
 
 
-@accelerated()
+@accelerated("numba")
 def backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array]:
     """(dx, dgamma, dbeta) from dy = ∂L/∂y."""
     x, gamma, mean, var, eps = cache
@@ -93,3 +89,11 @@ def backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array]:
 def _sets(x: Array, groups: int) -> Array:
     """(N, ..., C) -> (N, positions, G, C/G)."""
     return x.reshape(x.shape[0], math.prod(x.shape[1:-1]), groups, x.shape[-1] // groups)
+
+
+def _check(x: Array, gamma: Array, beta: Array, groups: int) -> None:
+    checks.per_channel("group_norm", x, gamma=gamma, beta=beta)
+    if groups < 1 or x.shape[-1] % groups:
+        raise ValueError(f"group_norm: groups={groups} must divide the {x.shape[-1]} channels of x {x.shape}")
+    if 0 in x.shape[1:]:
+        raise ValueError(f"group_norm: x {x.shape} has no values in a group, wanted at least 1 to take a mean of")

@@ -48,20 +48,18 @@ class Cache(NamedTuple):
     eps: float
 
 
-@accelerated()
+@accelerated("numba")
 def forward(x: Array, gamma: Array, beta: Array, *, eps: float = 1e-5) -> tuple[Array, Cache]:
     """y by (1)-(5) from x (..., C), gamma (C,) and beta (C,); ValueError where these do not fit, or C is 0."""
-    checks.per_channel("layer_norm", x, gamma=gamma, beta=beta)
+    _check(x, gamma, beta)
     eps = float(eps)  # a NumPy float64 would make float32 arrays float64
-    if x.shape[-1] == 0:
-        raise ValueError(f"layer_norm: x {x.shape} has no channels, wanted at least 1 to take a mean of")
     mean = x.mean(-1, dtype="float64", keepdims=True).astype(x.dtype)  # (1)
     var = ((x - mean) ** 2).mean(-1, dtype="float64", keepdims=True).astype(x.dtype)  # (2)
     x_hat = (x - mean) * (var + eps) ** -0.5  # (3) (4)
     return gamma * x_hat + beta, Cache(x, gamma, mean, var, eps)  # (5)
 
 
-@accelerated()
+@accelerated("numba")
 def backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array]:
     """(dx, dgamma, dbeta) from dy = ∂L/∂y."""
     x, gamma, mean, var, eps = cache
@@ -76,3 +74,9 @@ def backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array]:
     mean_gx = (g * x_hat).mean(-1, dtype="float64", keepdims=True).astype(x.dtype)
     dx = inv_std * (g - mean_g - x_hat * mean_gx)  # (11)
     return dx.astype(x.dtype, copy=False), dgamma, dbeta
+
+
+def _check(x: Array, gamma: Array, beta: Array) -> None:
+    checks.per_channel("layer_norm", x, gamma=gamma, beta=beta)
+    if x.shape[-1] == 0:
+        raise ValueError(f"layer_norm: x {x.shape} has no channels, wanted at least 1 to take a mean of")

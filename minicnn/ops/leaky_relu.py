@@ -22,7 +22,7 @@ class Cache(NamedTuple):
     slope: float
 
 
-@accelerated()
+@accelerated("numba")
 def forward(x: Array, *, slope: float = 0.01) -> tuple[Array, Cache]:
     """y by (1), of any shape; slope is a."""
     checks.floating("leaky_relu", x=x)
@@ -30,7 +30,7 @@ def forward(x: Array, *, slope: float = 0.01) -> tuple[Array, Cache]:
     return array_module(x).where(x > 0, x, slope * x), Cache(x, slope)  # (1)
 
 
-@accelerated()
+@accelerated("numba")
 def backward(dy: Array, cache: Cache) -> tuple[Array]:
     """(dx,) from dy = ∂L/∂y."""
     x, slope = cache

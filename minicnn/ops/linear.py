@@ -28,25 +28,29 @@ class Cache(NamedTuple):
     has_bias: bool
 
 
-@accelerated()
+@accelerated("numba")
 def forward(x: Array, w: Array, b: Array | None = None) -> tuple[Array, Cache]:
     """y (..., O) by (1) from x (..., I), w (I, O) and b (O,) or None; ValueError where shapes do not fit."""
+    _check(x, w, b)
+    y = x @ w  # (1)
+    return (y if b is None else y + b), Cache(x, w, b is not None)  # (1)
+
+
+@accelerated("numba")
+def backward(dy: Array, cache: Cache, *, input_gradient: bool = True) -> tuple[Array | None, Array, Array | None]:
+    """(dx, dw, db) from dy = ∂L/∂y; db is None where there was no bias, dx without input_gradient."""
+    x, w, has_bias = cache
+    checks.upstream("linear", dy, (*x.shape[:-1], w.shape[1]))
+    (I, O), rows = w.shape, math.prod(x.shape[:-1])
+    dx = (dy @ w.T).astype(x.dtype, copy=False) if input_gradient else None  # (2)
+    dw = x.reshape(rows, I).T @ dy.reshape(rows, O)  # (3)
+    db = dy.reshape(rows, O).sum(0, dtype="float64").astype(w.dtype) if has_bias else None  # (4)
+    return dx, dw.astype(w.dtype, copy=False), db
+
+
+def _check(x: Array, w: Array, b: Array | None) -> None:
     checks.floating("linear", x=x, w=w, b=b)
     if w.ndim != 2 or x.ndim < 2 or x.shape[-1] != w.shape[0]:
         raise ValueError(f"linear: x {x.shape} (..., in) does not fit w {w.shape} (in, out)")
     if b is not None and b.shape != w.shape[1:]:
         raise ValueError(f"linear: b has shape {b.shape}, wanted {w.shape[1:]}, one for each output of w {w.shape}")
-    y = x @ w  # (1)
-    return (y if b is None else y + b), Cache(x, w, b is not None)  # (1)
-
-
-@accelerated()
-def backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array | None]:
-    """(dx, dw, db) from dy = ∂L/∂y; db is None where there was no bias."""
-    x, w, has_bias = cache
-    checks.upstream("linear", dy, (*x.shape[:-1], w.shape[1]))
-    (I, O), rows = w.shape, math.prod(x.shape[:-1])
-    dx = dy @ w.T  # (2)
-    dw = x.reshape(rows, I).T @ dy.reshape(rows, O)  # (3)
-    db = dy.reshape(rows, O).sum(0, dtype="float64").astype(w.dtype) if has_bias else None  # (4)
-    return dx.astype(x.dtype, copy=False), dw.astype(w.dtype, copy=False), db

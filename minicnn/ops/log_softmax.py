@@ -24,7 +24,7 @@ class Cache(NamedTuple):
     y: Array
 
 
-@accelerated()
+@accelerated("numba")
 def forward(x: Array) -> tuple[Array, Cache]:
     """y by (1) over the last axis of x."""
     scores("log_softmax", x)
@@ -34,7 +34,7 @@ def forward(x: Array) -> tuple[Array, Cache]:
     return y, Cache(y)
 
 
-@accelerated()
+@accelerated("numba")
 def backward(dy: Array, cache: Cache) -> tuple[Array]:
     """(dx,) from dy = ∂L/∂y."""
     (y,) = cache

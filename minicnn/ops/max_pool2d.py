@@ -34,7 +34,7 @@ class Cache(NamedTuple):
     windows: Windows
 
 
-@accelerated()
+@accelerated("numba")
 def forward(
     x: Array,
     *,
@@ -57,7 +57,7 @@ def forward(
     return y, Cache(argmax, windows)
 
 
-@accelerated()
+@accelerated("numba")
 def backward(dy: Array, cache: Cache) -> tuple[Array]:
     """(dx,) from dy = ∂L/∂y."""
     argmax, windows = cache

@@ -32,7 +32,7 @@ class Cache(NamedTuple):
     alpha: Array
 
 
-@accelerated()
+@accelerated("numba")
 def forward(x: Array, alpha: Array) -> tuple[Array, Cache]:
     """y by (1) from x (N, ...) and alpha, which broadcasts against x[0]; ValueError where it does not."""
     checks.floating("prelu", x=x, alpha=alpha)
@@ -44,7 +44,7 @@ def forward(x: Array, alpha: Array) -> tuple[Array, Cache]:
     return array_module(x).where(x > 0, x, alpha * x), Cache(x, alpha)  # (1)
 
 
-@accelerated()
+@accelerated("numba")
 def backward(dy: Array, cache: Cache) -> tuple[Array, Array]:
     """(dx, dalpha) from dy = ∂L/∂y."""
     x, alpha = cache

@@ -28,7 +28,7 @@ class Cache(NamedTuple):
     y: Array
 
 
-@accelerated()
+@accelerated("numba")
 def forward(x: Array) -> tuple[Array, Cache]:
     """y by (1), of any shape, in 0..1."""
     checks.floating("sigmoid", x=x)
@@ -36,7 +36,7 @@ def forward(x: Array) -> tuple[Array, Cache]:
     return y, Cache(y)
 
 
-@accelerated()
+@accelerated("numba")
 def backward(dy: Array, cache: Cache) -> tuple[Array]:
     """(dx,) from dy = ∂L/∂y."""
     (y,) = cache

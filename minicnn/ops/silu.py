@@ -22,14 +22,14 @@ class Cache(NamedTuple):
     x: Array
 
 
-@accelerated()
+@accelerated("numba")
 def forward(x: Array) -> tuple[Array, Cache]:
     """y by (1), of any shape."""
     checks.floating("silu", x=x)
     return x * logistic(x), Cache(x)  # (1)
 
 
-@accelerated()
+@accelerated("numba")
 def backward(dy: Array, cache: Cache) -> tuple[Array]:
     """(dx,) from dy = ∂L/∂y."""
     (x,) = cache

@@ -27,7 +27,7 @@ class Cache(NamedTuple):
     y: Array
 
 
-@accelerated()
+@accelerated("numba")
 def forward(x: Array) -> tuple[Array, Cache]:
     """y by (1) over the last axis of x; its rows are positive and sum to 1."""
     scores("softmax", x)
@@ -37,7 +37,7 @@ def forward(x: Array) -> tuple[Array, Cache]:
     return y, Cache(y)
 
 
-@accelerated()
+@accelerated("numba")
 def backward(dy: Array, cache: Cache) -> tuple[Array]:
     """(dx,) from dy = ∂L/∂y."""
     (y,) = cache

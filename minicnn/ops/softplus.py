@@ -28,7 +28,7 @@ class Cache(NamedTuple):
     x: Array
 
 
-@accelerated()
+@accelerated("numba")
 def forward(x: Array) -> tuple[Array, Cache]:
     """y by (2), of any shape."""
     checks.floating("softplus", x=x)
@@ -36,7 +36,7 @@ def forward(x: Array) -> tuple[Array, Cache]:
     return xp.maximum(x, 0) + xp.log1p(xp.exp(-abs(x))), Cache(x)  # (2)
 
 
-@accelerated()
+@accelerated("numba")
 def backward(dy: Array, cache: Cache) -> tuple[Array]:
     """(dx,) from dy = ∂L/∂y."""
     (x,) = cache

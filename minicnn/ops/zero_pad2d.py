@@ -34,7 +34,7 @@ class Cache(NamedTuple):
 def forward(x: Array, *, padding: int | Sequence[int]) -> tuple[Array, Cache]:
     """y by (1); padding is an int for all four sides, (height, width) or (top, bottom, left, right)."""
     checks.image("zero_pad2d", x)
-    rows, columns = _margins(padding)
+    rows, columns = margins(padding)
     y = array_module(x).pad(x, ((0, 0), rows, columns, (0, 0)))  # (1)
     return y, Cache(rows, columns, y.shape, x.dtype.name)
 
@@ -47,7 +47,8 @@ def backward(dy: Array, cache: Cache) -> tuple[Array]:
     return (dy[:, top : shape[1] - bottom, left : shape[2] - right].astype(dtype, copy=False),)  # (2)
 
 
-def _margins(padding: int | Sequence[int]) -> tuple[tuple[int, int], tuple[int, int]]:
+def margins(padding: int | Sequence[int]) -> tuple[tuple[int, int], tuple[int, int]]:
+    """((top, bottom), (left, right)) of an int, (height, width) or (top, bottom, left, right)."""
     values: Sequence[Any] = padding if isinstance(padding, (tuple, list)) else (padding, padding)
     ints = all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) for v in values)
     if len(values) not in (2, 4) or not ints:

@@ -5,7 +5,8 @@ An optimiser is the names of its options and of its state, and one pure function
     update(data, grad, state, options) -> (data, state)
 
 which makes new arrays and writes into none, so an array that a user holds is never overwritten.  State that is missing
-(the first step) stands for the initial value given in the class's equations.
+(the first step) stands for the initial value given in the class's equations.  Float32 parameters on the host are
+updated all in one kernel launch instead, see `together`; there too a user's array is never overwritten.
 """
 
 import math
@@ -14,7 +15,9 @@ from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
+from minicnn import threads
 from minicnn.backend import Array, array_module, is_array, to_host
+from minicnn.dispatch import fast, one_pool
 
 Options = dict[str, Any]
 State = dict[str, Any]  # name -> array of the parameter's shape, or the number of steps under "step"
@@ -63,6 +66,7 @@ class Optimizer:
         self.defaults = self._checked(defaults, defaults)
         self.param_groups: list[dict[str, Any]] = []
         self.state: dict[ParameterLike, State] = {}
+        self._known: dict[ParameterLike, Any] = {}  # what `together` remembers of parameters
         if isinstance(params, dict) or not isinstance(params, Iterable):
             raise TypeError(
                 f"{self._name}: params is a {type(params).__name__}; wanted an iterable of Parameters "
@@ -100,19 +104,29 @@ class Optimizer:
         """Update every parameter that has a gradient and requires one.
 
         All are checked before the first is changed: ValueError where a gradient or a state has another shape than the
-        data, TypeError where a gradient is no array or lives elsewhere than the data.
+        data, TypeError where a gradient is no array or lives elsewhere than the data.  Meanwhile no other thread may
+        begin to use the parameters.
         """
+        from minicnn.optim.together import RULES, Launch
+
+        rule = RULES.get(type(self).update) if fast() and not threads.lost() else None
+        launch = Launch(rule, self.state, self._known) if rule else None
         work, index = [], -1
         for group in self.param_groups:
             options = self._group_options(group)
+            if launch:
+                launch.group(options)
             for p in group["params"]:
                 index += 1
-                if p.grad is not None and p.requires_grad:
+                if p.grad is not None and p.requires_grad and not (launch and launch.takes(p)):
                     where = f"{self._name}.step: parameter {index}"
                     work.append((p, _fitted_gradient(p, where), self._fitted_state(p, where), options))
-        for p, grad, state, options in work:
-            data, self.state[p] = self.update(p.data, grad, state, options)
-            p.data = array_module(data).asarray(data)  # NumPy makes scalars of 0-d arrays
+        with one_pool():
+            if launch:
+                launch.run()
+            for p, grad, state, options in work:
+                data, self.state[p] = self.update(p.data, grad, state, options)
+                p.data = array_module(data).asarray(data)  # NumPy makes scalars of 0-d arrays
 
     def zero_grad(self) -> None:
         """Set the gradient of every parameter to None."""
@@ -153,6 +167,9 @@ class Optimizer:
         for group, new in zip(self.param_groups, options, strict=True):
             group.update(new)
         self.state = state
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"_known": {}}
 
     def _parameters(self) -> list[ParameterLike]:
         return [p for group in self.param_groups for p in group["params"]]

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from minicnn.backend import to_host
+from minicnn.dispatch import fast
 from minicnn.optim.base import BELOW_ONE, ParameterLike, checked_number, fit, parameter_list
+from minicnn.optim.together import averaged
 
 
 class EMA:
@@ -46,8 +48,12 @@ class EMA:
                     f"EMA.update: parameter {i} has shape {p.data.shape}; wanted that of its average, "
                     f"{self.averages[i].shape}"
                 )
-            average = fit(self.averages[i], p.data)
-            self.averages[i] = average + (1 - self.decay) * (p.data - average)  # (2)
+        values = [p.data for p in self.params]
+        averages = [fit(average, value) for average, value in zip(self.averages, values, strict=True)]
+        self.averages = (fast() and averaged(averages, values, 1 - self.decay)) or [
+            average + (1 - self.decay) * (value - average)  # (2)
+            for average, value in zip(averages, values, strict=True)
+        ]
 
     @contextlib.contextmanager
     def applied(self) -> Iterator[None]:

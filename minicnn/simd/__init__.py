@@ -1,9 +1,10 @@
 """The SIMD room: what a kernel of the CPU is made of.  Nothing outside kernels (`*_numba.py`) needs it.
 
 Numba compiles a loop over array elements to scalar or modest vector code.  The hot loops here want to say more: hold
-sixteen floats in one register, keep a block of a matrix product in registers.  So this room teaches Numba a vector type.
+sixteen floats in one register, keep a block of a matrix product in registers.  So this room gives Numba a vector type.
 
     compile.py   @kernel: one compiled function, its argument types written down, cached on disk;  @inner: its parts
+    shared.py    @shared: a kernel that all threads run, each its part
     vector.py    the type of sixteen float32 (and sixteen int32), its arithmetic, loads and stores
     tile.py      the matrix product of one block in registers, and the walk over a matrix in such blocks
     plain.py     the same meanings in NumPy, for a reader, and for runs with NUMBA_DISABLE_JIT=1
@@ -15,9 +16,11 @@ magic: no C, no assembler, and the same source is right on every processor.
 """
 
 from minicnn.simd.compile import array, f32, i64, image_in, image_out, inner, kernel, u8, vector_in, vector_out
+from minicnn.simd.shared import shared
 from minicnn.simd.tile import TILE_COLUMNS, TILE_ROWS, multiply_nn, multiply_tn
 from minicnn.simd.vector import (
     LANES,
+    address,
     both,
     broadcast,
     equal,
@@ -30,6 +33,7 @@ from minicnn.simd.vector import (
     load_part,
     maximum,
     minimum,
+    prefetch,
     select,
     shift_right,
     spread,
@@ -39,8 +43,8 @@ from minicnn.simd.vector import (
     store_bytes_part,
     store_part,
     total,
-    unsigned_less,
     unordered,
+    unsigned_less,
     whole,
 )
 
@@ -48,6 +52,7 @@ __all__ = [
     "LANES",
     "TILE_COLUMNS",
     "TILE_ROWS",
+    "address",
     "array",
     "both",
     "broadcast",
@@ -69,7 +74,9 @@ __all__ = [
     "minimum",
     "multiply_nn",
     "multiply_tn",
+    "prefetch",
     "select",
+    "shared",
     "shift_right",
     "spread",
     "square_root",

@@ -67,18 +67,23 @@ class Kernel:
         with self._lock:
             if self._ready is None:
                 options = OPTIONS | {"parallel": self.parallel}
-                try:
-                    made = numba.njit(cache=True, **options)(self.function)
-                    made._cache._cache_file._source_stamp = _stamp(self.function)
-                except RuntimeError:  # no folder can be written: compiled again in every process
-                    made = numba.njit(**options)(self.function)
-                made.compile(types.void(*self.arguments))
-                made.disable_compile()
-                if made.stats.cache_misses and Kernel.announce:
-                    Kernel.announce(made.stats.cache_path)
-                    Kernel.announce = None
-                self._ready = made
+                self._ready = machine_code(self.function, self.arguments, options, _stamp(self.function))
         return self._ready
+
+
+def machine_code(function: Callable[..., None], arguments: tuple[Any, ...], options, stamp: str) -> Callable[..., None]:
+    """`function` compiled for one signature, or loaded from the disk where its stamp is the same."""
+    try:
+        made = numba.njit(cache=True, **options)(function)
+        made._cache._cache_file._source_stamp = stamp
+    except RuntimeError:  # no folder can be written: compiled again in every process
+        made = numba.njit(**options)(function)
+    made.compile(types.void(*arguments))
+    made.disable_compile()
+    if made.stats.cache_misses and Kernel.announce:
+        Kernel.announce(made.stats.cache_path)
+        Kernel.announce = None
+    return made
 
 
 def kernel(arguments: tuple[Any, ...], *, parallel: bool = False) -> Callable[[Callable[..., None]], Kernel]:

@@ -10,7 +10,9 @@ LANES = 16
 
 def elements(a, i, n):
     """n elements of an array from number i on, counted in memory from its first; writable where a is."""
-    return np.lib.stride_tricks.as_strided(a[(0,) * (a.ndim - 1)][:1] if a.ndim else a, (i + n,), (a.itemsize,))[i:]
+    first = a[(0,) * (a.ndim - 1)][:1] if a.ndim else a
+    there = np.lib.stride_tricks.as_strided(first, (2,), (i * a.itemsize,))[1:]
+    return np.lib.stride_tricks.as_strided(there, (n,), (a.itemsize,))
 
 
 def load(a, i):
@@ -49,6 +51,14 @@ def store_bytes_part(a, i, v, n):
     elements(a, i, n)[:] = v[:n].astype("uint8")
 
 
+def address(a):
+    return a
+
+
+def prefetch(a, i):
+    pass
+
+
 def broadcast(x):
     return np.full(LANES, x, "float32")
 
@@ -71,6 +81,14 @@ def fma(x, y, z):
 
 def square_root(x):
     return np.sqrt(x)
+
+
+def nearest(x):
+    return np.rint(x)
+
+
+def power_of_two(n):
+    return np.ldexp(np.float32(1), n.astype("int32"))
 
 
 def maximum(x, y):

@@ -97,10 +97,11 @@ def make_tile(rows: int, wide: int, *, transposed: bool = False, part: bool = Fa
 
     def generate(context, builder, sig, args):
         a, b, c = (pointer(context, builder, sig.args[i], args[i], args[i + 1]) for i in (0, 3, 6))
-        lda, ldb, ldc, K, H, a_step, b_step, add = args[2], args[5], *args[8:14]
+        lda, ldb = args[2], args[5]
+        ldc, K, H, a_step, b_step, add = args[8:14]
         places = [_place(builder, c, r, ldc, v) for r in range(rows) for v in range(wide)]
         get = (lambda p: read_part(builder, p, args[14])) if part else (lambda p: read(builder, p))
-        sums = _start(builder, places, get, add)
+        sums = [constant(0)] * len(places)
         outer = _Loop(builder, H, [*sums, a, b])
         *sums, a, b = outer.values
         loop = _Loop(builder, K, [*sums, a, b])
@@ -114,7 +115,7 @@ def make_tile(rows: int, wide: int, *, transposed: bool = False, part: bool = Fa
         step = lda if transposed else ir.Constant(_I64, 1)
         *sums, _, _ = loop.end([*following, builder.gep(a_k, [step]), builder.gep(b_k, [ldb])])
         *sums, _, _ = outer.end([*sums, builder.gep(a, [a_step]), builder.gep(b, [b_step])])
-        for place, value in zip(places, sums, strict=True):
+        for place, value in zip(places, _onto(builder, places, sums, get, add), strict=True):
             if part:
                 write_part(builder, value, place, args[14])
             else:
@@ -136,20 +137,20 @@ def _place(builder, c, r: int, ldc, v: int) -> Any:
     return builder.gep(c, [builder.add(builder.mul(ldc, ir.Constant(_I64, r)), ir.Constant(_I64, LANES * v))])
 
 
-def _start(builder, places, get, add) -> list[Any]:
-    """What the sums begin with: what C holds, or zeros."""
+def _onto(builder, places, sums, get, add) -> list[Any]:
+    """The sums, with what C holds where add: at the end, for short sums of short sums have the smallest rounding."""
     before = builder.block
     with builder.if_then(cgutils.is_not_null(builder, add)):
-        held = [get(p) for p in places]
-        loaded = builder.block
-    sums = [builder.phi(h.type) for h in held]
-    for phi, h in zip(sums, held, strict=True):
-        phi.add_incoming(constant(0), before)
-        phi.add_incoming(h, loaded)
-    return sums
+        more = [builder.fadd(get(p), s) for p, s in zip(places, sums, strict=True)]
+        added = builder.block
+    results = [builder.phi(s.type) for s in sums]
+    for phi, s, m in zip(results, sums, more, strict=True):
+        phi.add_incoming(s, before)
+        phi.add_incoming(m, added)
+    return results
 
 
-# C = A B: the block of TILE_ROWS rows, then pairs and single rows for what is left; narrower blocks for the last columns
+# C = A B: blocks of TILE_ROWS rows, then pairs and single rows for what is left; narrower ones for the last columns
 _nn = make_tile(TILE_ROWS, _WIDE)
 _nn_2, _nn_1 = make_tile(2, _WIDE), make_tile(1, _WIDE)
 _nn_narrow, _nn_narrow_1 = make_tile(TILE_ROWS, 1), make_tile(1, 1)

@@ -9,6 +9,8 @@
     greater(x, y), equal, unordered, unsigned_less      a mask: which lanes; unordered: where x or y is NaN
     select(mask, x, y)          x where the mask is set, else y;  both(m, n) is the lanes set in both masks
     load_bytes, store_bytes     sixteen uint8 of memory as integers
+    address(a)                  its memory, in its place in all of these: costs nothing to pass on, keeps nothing alive
+    prefetch(a, i)              fetch the cache line of a[i], if it exists, while other work goes on
 
 A first array axis of any stride is the caller's business: offsets count elements from the array's first element, so
 `a` may be a strided view and i = n * stride.  Nothing checks bounds.
@@ -51,7 +53,9 @@ register_model(_Lanes)(_Model)
 
 
 def pointer(context, builder, array_type, array, offset) -> Any:
-    """The address of element `offset` of an array."""
+    """The address of element `offset` of an array, or of what `address` made of one."""
+    if isinstance(array_type, types.CPointer):
+        return builder.gep(array, [offset])
     return builder.gep(cgutils.create_struct_proxy(array_type)(context, builder, value=array).data, [offset])
 
 
@@ -103,9 +107,28 @@ def write_part(builder, value, address, n, align: int = 4) -> None:
     _call(builder, f"llvm.masked.store.{suffix}.p0", ir.VoidType(), args)
 
 
+def read_where(builder, address, mask) -> Any:
+    """The lanes that a mask sets from memory, zeros in the others; nothing there is touched."""
+    args = [builder.bitcast(address, _FLOATS.as_pointer()), ir.Constant(_I32, 4), mask, constant(0)]
+    return _call(builder, "llvm.masked.load.v16f32.p0", _FLOATS, args)
+
+
+def write_where(builder, value, address, mask) -> None:
+    """The lanes that a mask sets to memory."""
+    args = [value, builder.bitcast(address, _FLOATS.as_pointer()), ir.Constant(_I32, 4), mask]
+    _call(builder, "llvm.masked.store.v16f32.p0", ir.VoidType(), args)
+
+
 def _call(builder, name: str, result, args) -> Any:
     kind = ir.FunctionType(result, [a.type for a in args])
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
+
+
+def _prefetch(builder, address) -> None:
+    """Ask for the cache line at an address, for reading, into the nearest cache."""
+    kinds = [ir.IntType(8).as_pointer(), _I32, _I32, _I32]
+    function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), kinds), "llvm.prefetch.p0")
+    builder.call(function, [builder.bitcast(address, kinds[0]), *(ir.Constant(_I32, k) for k in (0, 3, 1))])
 
 
 # the functions that kernels call
@@ -184,6 +207,17 @@ store_bytes_part = _define(
     "store_bytes_part",
     lambda a, i, v, n: (types.void, (a, _index, INTS, _index)),
     lambda c, b, k, v: write_part(b, b.trunc(v[2], _BYTES), pointer(c, b, k[0], v[0], v[1]), v[3], 1),
+)
+
+address = _define(
+    "address",
+    lambda a: (types.CPointer(a.dtype), (a,)),
+    lambda c, b, k, v: cgutils.create_struct_proxy(k[0])(c, b, value=v[0]).data,
+)
+prefetch = _define(
+    "prefetch",
+    lambda a, i: (types.void, (a, _index)),
+    lambda c, b, k, v: _prefetch(b, pointer(c, b, k[0], *v)),
 )
 
 broadcast = _define("broadcast", lambda x: (FLOATS, (types.float32,)), lambda c, b, k, v: repeat(b, v[0]))

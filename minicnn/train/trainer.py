@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from minicnn import backend, metrics, nn, ops
+from minicnn import backend, metrics, nn, ops, plan
 from minicnn.backend import Array
 from minicnn.data import Dataset, Loader
 from minicnn.optim import Optimizer
@@ -29,6 +29,7 @@ class Trainer:
     metrics    functions of minicnn.metrics or their names, which get labels (of distributions the likeliest class) and
                scores; or functions of your own (targets as they came, scores) -> float
     device     "cpu", "cuda" or "cuda:1"; the model is moved there
+    fuse       whether the steps of minicnn.fuse(model) run; the model keeps its parameters and is what callbacks see
     seed       orders the batches and draws the dropout masks: same seed, same thread count, same machine, same bits
     log        where a line of the log goes (print)
 
@@ -46,6 +47,7 @@ class Trainer:
         metrics: Sequence[str | Metric] = ("accuracy",),
         device: str = "cpu",
         seed: int = 0,
+        fuse: bool = True,
         log: Callable[[str], Any] = print,
     ):
         if getattr(loss, "options", {}).get("reduction") == "none":
@@ -62,9 +64,11 @@ class Trainer:
         self.failed = False
         self._seen = _Seen()
         self._resumed = False
+        self.fuse = fuse
+        self._running = self._prepared()
         self._rates = [group["lr"] for group in optimizer.param_groups]
         for index, layer in enumerate(self._random_layers()):
-            layer.rng = np.random.default_rng([seed, index])
+            layer.rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(1, index)))
 
     # the loop
 
@@ -79,6 +83,7 @@ class Trainer:
         self._resumed = self.failed = False
         for callback in self.callbacks:
             callback.trainer = self
+        self._running = self._prepared()
         self._tell("on_train_begin", {"epochs": last})
         interrupted = True
         try:
@@ -115,14 +120,18 @@ class Trainer:
             rate = float(self.schedule(self.step))
             for group, first in zip(self.optimizer.param_groups, self._rates, strict=True):
                 group["lr"] = rate * (first / self._rates[0] if self._rates[0] else 1)
-        scores = self.model(backend.to_device(x, self.device))
+        scores = self._running(backend.to_device(x, self.device))
         loss = self.loss(scores, backend.to_device(y, self.device))
         self.model.zero_grad()
-        self.model.backward(self.loss.backward())
+        self._running.backward(self.loss.backward(), **({"input_gradient": False} if self.fuse else {}))
         self.optimizer.step()
         self.step += 1
         self._seen.add(loss, scores, y)
         return loss
+
+    def _prepared(self) -> nn.Module:
+        """What runs for the model: it may have got other layers since."""
+        return plan.fuse(self.model) if self.fuse else self.model
 
     def _end_epoch(self, valid: Data | None) -> None:
         row: dict[str, float] = {"epoch": self.epoch + 1, "lr": self.optimizer.param_groups[0]["lr"]}
@@ -145,10 +154,10 @@ class Trainer:
     def evaluate(self, data: Data) -> dict[str, float]:
         """{"loss": ..., "accuracy": ...} of the model in evaluation mode on a Dataset, a Loader or (x, y)."""
         loader = data if isinstance(data, Loader) else Loader(data, EVALUATION_BATCH)
-        seen = _Seen()
+        seen, model = _Seen(), self._prepared()
         with self.model.evaluating():
             for x, y in loader.batches(0):
-                scores = self.model(backend.to_device(x, self.device))
+                scores = model(backend.to_device(x, self.device))
                 seen.add(self.loss(scores, backend.to_device(y, self.device)), scores, y)
         return self._measure(seen)
 
@@ -163,11 +172,11 @@ class Trainer:
             raise TypeError(f"predict: x is {images.dtype}, wanted uint8 (scaled to [0, 1]) or float (taken as it is)")
         finals = {nn.CrossEntropyLoss: ops.softmax, nn.BCEWithLogitsLoss: ops.sigmoid}
         final = next((op for kind, op in finals.items() if isinstance(self.loss, kind)), None)
-        parts = []
+        parts, model = [], self._prepared()
         with self.model.evaluating():
             for start in range(0, max(len(images), 1), EVALUATION_BATCH):
                 batch = _unit(images[start : start + EVALUATION_BATCH])
-                y = self.model(backend.to_device(batch, self.device))
+                y = model(backend.to_device(batch, self.device))
                 parts.append(backend.to_host(final.forward(y)[0] if final else y))
         return np.concatenate(parts)
 
