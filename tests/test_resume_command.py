@@ -22,11 +22,11 @@ FILES = [
 ]
 KILLS = [  # the signal, the file whose change is waited for, how many changes of it, seconds after that at most
     (signal.SIGKILL, "config.json", 1, 0.0),  # before anything was saved
-    (signal.SIGKILL, "last.safetensors", 1, 0.1),
-    (signal.SIGINT, "last.safetensors", 1, 0.2),
+    (signal.SIGKILL, "last.safetensors", 1, 0.01),
+    (signal.SIGINT, "last.safetensors", 1, 0.02),
     (signal.SIGKILL, "history.csv", 1, 0.0),  # between the history and the state that knows of it
-    (signal.SIGINT, "last.safetensors", 2, 0.1),
-    (signal.SIGKILL, "last.safetensors", 2, 0.3),
+    (signal.SIGINT, "last.safetensors", 2, 0.01),
+    (signal.SIGKILL, "last.safetensors", 2, 0.03),
     (signal.SIGKILL, "figures/history.png", 1, 0.1),  # while the run is finished off
 ]
 

@@ -24,6 +24,7 @@ STATEMENTS = (
     "store_bytes_part(c, 3, load_bytes(b, 0), 0)",
     "store_bytes(c, 0, load_bytes(b, 0) * spread(1000) + spread(77))",
     "prefetch(x, 5)",
+    "store(address(y), 3, load(address(x), 5))",
     "store(y, 0, broadcast(0.1))",
     "store(y, 0, whole(lanes()))",
     "store(y, 0, whole(spread(-1)))",

@@ -1,7 +1,6 @@
 """The CPU kernels of `conv2d_act`: those of `conv2d`, which apply (1) and (2) to y before they store it."""
 
 import numpy as np
-from numba import prange
 
 from minicnn import threads
 from minicnn.backend import Array, empty
@@ -16,9 +15,9 @@ from minicnn.simd import (
     image_in,
     image_out,
     inner,
-    kernel,
     load_part,
     select,
+    shared,
     store_part,
 )
 
@@ -67,14 +66,8 @@ def backward(
     return dx, G * scale, db, (w * G).sum((0, 1, 2), dtype="float64").astype("float32")  # (5) (6)
 
 
-@kernel((image_in, image_in, image_out, f32, i64), parallel=True)
-def _rectifier(dy, y, dz, slope, T):
-    for t in prange(T):
-        _rectifier_rows(dy, y, dz, slope, t, T)
-
-
-@inner
-def _rectifier_rows(dy, y, dz, slope, t, T):
+@shared((image_in, image_in, image_out, f32, i64))
+def _rectifier(dy, y, dz, slope, T, t):
     """dz of the rows of thread t of T."""
     N, H, W, C = y.shape
     zero = broadcast(f32(0))

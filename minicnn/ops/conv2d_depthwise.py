@@ -6,7 +6,6 @@ convolution, as in `conv2d_direct`.
 """
 
 import numpy as np
-from numba import prange
 
 from minicnn import threads
 from minicnn.backend import Array, empty
@@ -22,8 +21,8 @@ from minicnn.simd import (
     image_in,
     image_out,
     inner,
-    kernel,
     load_part,
+    shared,
     store_part,
     vector_in,
 )
@@ -60,14 +59,8 @@ def backward_weight(x: Array, dy: Array, dw: Array, db: Array, steps: Steps) -> 
     db[...] = total[-1]
 
 
-@kernel((image_in, array(4), vector_in, vector_in, image_out, steps_type, f32, f32, i64), parallel=True)
-def _forward(x, w, scale, b, y, steps, slope, floor, T):
-    for t in prange(T):
-        _forward_rows(x, w, scale, b, y, steps, slope, floor, t, T)
-
-
-@inner
-def _forward_rows(x, w, scale, b, y, steps, slope, floor, t, T):
+@shared((image_in, array(4), vector_in, vector_in, image_out, steps_type, f32, f32, i64))
+def _forward(x, w, scale, b, y, steps, slope, floor, T, t):
     """The rows of y of thread t of T."""
     N, OH, OW, C = y.shape
     for row in range(t * N * OH // T, (t + 1) * N * OH // T):
@@ -87,14 +80,8 @@ def _forward_rows(x, w, scale, b, y, steps, slope, floor, t, T):
                 store_part(y, to + k, rectify(z, slope, floor), part)
 
 
-@kernel((image_in, image_in, array(3, writable=True), i64, i64, steps_type, i64), parallel=True)
-def _backward_weight(x, dy, sums, kh, kw, steps, T):
-    for t in prange(T):
-        _backward_weight_images(x, dy, sums, kh, kw, steps, t, T)
-
-
-@inner
-def _backward_weight_images(x, dy, sums, kh, kw, steps, t, T):
+@shared((image_in, image_in, array(3, writable=True), i64, i64, steps_type, i64))
+def _backward_weight(x, dy, sums, kh, kw, steps, T, t):
     """dw and db of the images of thread t of T."""
     N, OH, _, C = dy.shape
     sums[t * N // T : (t + 1) * N // T] = 0

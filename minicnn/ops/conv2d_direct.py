@@ -16,7 +16,7 @@ from math import gcd
 from typing import NamedTuple
 
 import numpy as np
-from numba import prange, types
+from numba import types
 
 from minicnn import threads
 from minicnn.backend import Array, empty
@@ -40,6 +40,7 @@ from minicnn.simd import (
     multiply_nn,
     multiply_tn,
     select,
+    shared,
     store,
     store_part,
     vector_in,
@@ -96,7 +97,8 @@ def forward(
     blocks = _Blocks(y, K)
     scale = np.ones(O, "float32") if scale is None else scale
     b = np.zeros(O, "float32") if b is None else b
-    _forward(x, w, scale, b, y, steps, *rectifier(activation, slope), blocks.scratch, blocks.size, blocks.row)
+    room = blocks.scratch, blocks.size, blocks.row, blocks.threads
+    _forward(x, w, scale, b, y, steps, *rectifier(activation, slope), *room)
 
 
 def backward_data(dy: Array, w: Array, dx: Array, steps: Steps, convolve: Callable[..., None] = forward) -> None:
@@ -119,7 +121,7 @@ def backward_weight(x: Array, dy: Array, dw: Array, db: Array, steps: Steps) -> 
     """dw by (5) and db (float64) by (6)."""
     blocks = _Blocks(dy, dw.size // dw.shape[3])
     dws, dbs = empty((blocks.threads, *dw.shape)), np.zeros((blocks.threads, dw.shape[3]))
-    _backward_weight(x, dy, dws, dbs, steps, blocks.scratch, blocks.size, blocks.row)
+    _backward_weight(x, dy, dws, dbs, steps, blocks.scratch, blocks.size, blocks.row, blocks.threads)
     np.add.reduce(dws, 0, out=dw)
     np.add.reduce(dbs, 0, out=db)
 
@@ -146,16 +148,10 @@ partial_sums = array(5, writable=True), array(2, types.float64, writable=True)
 scratch_types = array(2, writable=True), i64, i64
 
 
-@kernel((image_in, array(4), vector_in, vector_in, image_out, steps_type, f32, f32, *scratch_types), parallel=True)
-def _forward(x, w, scale, b, y, steps, slope, floor, scratch, size, lda):
-    T = len(scratch)
-    for t in prange(T):
-        _forward_part(x, w, scale, b, y, steps, slope, floor, scratch[t], size, lda, t, T)
-
-
-@inner
-def _forward_part(x, w, scale, b, y, steps, slope, floor, scratch, size, lda, t, T):
+@shared((image_in, array(4), vector_in, vector_in, image_out, steps_type, f32, f32, *scratch_types, i64))
+def _forward(x, w, scale, b, y, steps, slope, floor, scratches, size, lda, T, t):
     """The blocks of thread t of T."""
+    scratch = scratches[t]
     pixels, O = y.shape[0] * y.shape[1] * y.shape[2], w.shape[3]
     K, out, C = w.shape[0] * w.shape[1] * w.shape[2], O // steps.groups, size * lda
     blocks = -(-pixels // size)
@@ -170,16 +166,10 @@ def _forward_part(x, w, scale, b, y, steps, slope, floor, scratch, size, lda, t,
                 finish(scratch, C, y, m, M, o, n, scale, b, slope, floor)
 
 
-@kernel((image_in, image_in, *partial_sums, steps_type, *scratch_types), parallel=True)
-def _backward_weight(x, dy, dws, dbs, steps, scratch, size, lda):
-    T = len(scratch)
-    for t in prange(T):
-        _backward_weight_part(x, dy, dws[t], dbs[t], steps, scratch[t], size, lda, t, T)
-
-
-@inner
-def _backward_weight_part(x, dy, dw, db, steps, scratch, size, lda, t, T):
+@shared((image_in, image_in, *partial_sums, steps_type, *scratch_types, i64))
+def _backward_weight(x, dy, dws, dbs, steps, scratches, size, lda, T, t):
     """What the blocks of thread t of T add to dw and db."""
+    dw, db, scratch = dws[t], dbs[t], scratches[t]
     pixels, O = dy.shape[0] * dy.shape[1] * dy.shape[2], dw.shape[3]
     K, out, B = dw.shape[0] * dw.shape[1] * dw.shape[2], O // steps.groups, size * lda
     blocks = -(-pixels // size)

@@ -12,7 +12,6 @@ of x under them with the zeros around: one move for each entry of x, where `conv
 import functools
 
 import numpy as np
-from numba import prange
 
 from minicnn import threads
 from minicnn.backend import Array, empty
@@ -29,9 +28,9 @@ from minicnn.simd import (
     image_in,
     image_out,
     inner,
-    kernel,
     load_part,
     multiply_nn,
+    shared,
     store,
     vector_in,
 )
@@ -65,7 +64,7 @@ def forward(
     blocks, scratch = _blocks(y.shape, w.shape, steps, threads.count())
     scale = np.ones(O, "float32") if scale is None else scale
     b = np.zeros(O, "float32") if b is None else b
-    _forward(x, w, scale, b, y, steps, *rectifier(activation, slope), empty(scratch), *blocks)
+    _forward(x, w, scale, b, y, steps, *rectifier(activation, slope), empty(scratch), *blocks, scratch[0])
 
 
 def backward_data(dy: Array, w: Array, dx: Array, steps: Steps) -> None:
@@ -96,16 +95,10 @@ def _blocks(y_shape, w_shape, steps: Steps, count: int) -> tuple[tuple[int, int,
 scratch_types = array(2, writable=True), i64, i64, i64
 
 
-@kernel((image_in, array(4), vector_in, vector_in, image_out, steps_type, f32, f32, *scratch_types), parallel=True)
-def _forward(x, w, scale, b, y, steps, slope, floor, scratch, rows, columns, pitch):
-    T = len(scratch)
-    for t in prange(T):
-        _forward_part(x, w, scale, b, y, steps, slope, floor, scratch[t], rows, columns, pitch, t, T)
-
-
-@inner
-def _forward_part(x, w, scale, b, y, steps, slope, floor, scratch, rows, columns, pitch, t, T):
+@shared((image_in, array(4), vector_in, vector_in, image_out, steps_type, f32, f32, *scratch_types, i64))
+def _forward(x, w, scale, b, y, steps, slope, floor, scratches, rows, columns, pitch, T, t):
     """The blocks of thread t of T."""
+    scratch = scratches[t]
     (N, OH, OW, O), (kh, kw, c, _) = y.shape, w.shape
     bands, stripes, out = -(-OH // rows), -(-OW // columns), O // steps.groups
     C = len(scratch) - columns * TILE_COLUMNS

@@ -6,13 +6,10 @@ stays in the cache, and goes from there through batch norm and activation.  So e
 
 from typing import Any, NamedTuple
 
-from numba import prange
-
 from minicnn import simd
 from minicnn.ops.epilogue_inner import (
     View,
     activated,
-    add_up,
     at,
     get,
     get_bytes,
@@ -42,6 +39,7 @@ from minicnn.simd import (
     image_out,
     kernel,
     select,
+    shared,
     spread,
     vector_in,
     vector_out,
@@ -153,9 +151,16 @@ def _task(a, shares, sums, N, room, sums_only, k, tasks, mask, keep, p):
         _row(a, room, h * p.W * p.C if map_rows else place, sums_only, image, h, mask, keep, p)
 
 
-@part
-def _tasks(x, alpha, table, dy, argmax, shares, dh, dx, sums, sums_only, tasks, mask, keep, p, t, threads):
-    """Part t of the tasks."""
+IMAGES = image_in, vector_in, vector_in, image_in, simd.array(4, simd.u8), vector_in  # x to shares
+
+
+@shared((*IMAGES, vector_out, image_out, vector_out, i64, i64, MASK, f32, PLAN, i64))
+def backward(x, alpha, table, dy, argmax, shares, dh, dx, sums, sums_only, tasks, mask, keep, p, threads, t):
+    """dx (4) and dα, or with `sums_only` dβ and dγ/r, (2 C,), for `add_up`.
+
+    dh is room for a row of dh (W C) for each thread, where there are windows.  sums is (tasks, size of the sum); where
+    α is per element it is dα itself.
+    """
     a = Operands(
         view(x), address(alpha), address(table), view(dy), address(argmax), address(dh), view(dx), address(sums)
     )
@@ -163,17 +168,12 @@ def _tasks(x, alpha, table, dy, argmax, shares, dh, dx, sums, sums_only, tasks, 
         _task(a, shares, sums, len(x), t * p.W * p.C, sums_only, k, tasks, mask, keep, p)
 
 
-IMAGES = image_in, vector_in, vector_in, image_in, simd.array(4, simd.u8), vector_in  # x to shares
-
-
-@kernel((*IMAGES, vector_out, image_out, vector_out, vector_out, i64, i64, MASK, f32, PLAN, i64), parallel=True)
-def backward(x, alpha, table, dy, argmax, shares, dh, dx, sums, total, sums_only, tasks, mask, keep, p, threads):
-    """dx (4) and dα, or with `sums_only` dβ and dγ/r, (2 C,), into total.
-
-    dh is room for a row of dh (W C) for each thread, where there are windows.  sums is (tasks, size of total); where α
-    is per element it is dα itself, and total has no meaning.
-    """
-    for t in prange(threads):
-        _tasks(x, alpha, table, dy, argmax, shares, dh, dx, sums, sums_only, tasks, mask, keep, p, t, threads)
-    if sums_only or (p.learned and not p.per_element):
-        add_up(sums, tasks, total)
+@kernel((vector_in, i64, vector_out))
+def add_up(partial, blocks, out):
+    """out = the sum of the rows of `partial` (blocks, size of out), in order, in float64."""
+    width = len(out)
+    for j in range(width):
+        total = 0.0
+        for b in range(blocks):
+            total += partial[b * width + j]
+        out[j] = total

@@ -5,9 +5,7 @@ Memory is read in its order, or nearly, for that is what these passes wait for.
 """
 
 import numpy as np
-from numba import prange
 
-from minicnn import simd
 from minicnn.ops.epilogue_inner import (
     activated,
     at,
@@ -30,6 +28,7 @@ from minicnn.ops.epilogue_plan import AFTER, MASK, MAX, NONE, PLAN
 from minicnn.simd import (
     LANES,
     address,
+    array,
     broadcast,
     f32,
     fma,
@@ -37,7 +36,9 @@ from minicnn.simd import (
     image_in,
     image_out,
     kernel,
+    shared,
     spread,
+    u8,
     vector_in,
     vector_out,
 )
@@ -87,9 +88,9 @@ def _moments(x, alpha, partial, b, p):
     _add_rows(view(x), address(alpha), row0, row1, address(partial), place, 1, p)
 
 
-@part
-def _merge(partial, rows, mean, var, p):
-    """Mean and variance of all from the sums of the blocks, in float64 and in order."""
+@kernel((vector_in, i64, vector_out, vector_out, PLAN))
+def merge(partial, rows, mean, var, p):
+    """Mean and biased variance of each channel from the sums of the blocks, in float64 and in order."""
     C = p.C
     blocks, m = len(partial) // (3 * C), float(rows * p.W)
     for c in range(C):
@@ -105,15 +106,12 @@ def _merge(partial, rows, mean, var, p):
         mean[c], var[c] = total, squares / m
 
 
-@kernel((image_in, vector_in, vector_out, vector_out, vector_out, PLAN, i64), parallel=True)
-def statistics(x, alpha, partial, mean, var, p, threads):
-    """Mean and biased variance of each channel of what batch norm is applied to; `partial` is (blocks, 3 C)."""
-    rows = len(x) * p.H
-    blocks = (rows + p.block - 1) // p.block
-    for t in prange(threads):
-        for b in range(share(blocks, threads, t), share(blocks, threads, t + 1)):
-            _moments(x, alpha, partial, b, p)
-    _merge(partial, rows, mean, var, p)
+@shared((image_in, vector_in, vector_out, PLAN, i64))
+def statistics(x, alpha, partial, p, threads, t):
+    """Per block of rows the sums that `merge` makes mean and variance of; `partial` is (blocks, 3 C)."""
+    blocks = (len(x) * p.H + p.block - 1) // p.block
+    for b in range(share(blocks, threads, t), share(blocks, threads, t + 1)):
+        _moments(x, alpha, partial, b, p)
 
 
 @part
@@ -189,9 +187,9 @@ def _pooled_rows(x, alpha, table, y, argmax, shares, image, u_begin, u_end, mask
                     put(y.memory, o, out, n)
 
 
-@part
-def _rows(x, alpha, table, y, argmax, shares, mask, keep, p, t, threads):
-    """Part t of the rows of y."""
+@shared((image_in, vector_in, vector_in, image_out, array(4, u8, writable=True), vector_in, MASK, f32, PLAN, i64))
+def forward(x, alpha, table, y, argmax, shares, mask, keep, p, threads, t):
+    """y, and argmax where the maximum is pooled."""
     X, Y, A, T, rows = view(x), view(y), address(alpha), address(table), len(x) * p.OH
     row, end = share(rows, threads, t), share(rows, threads, t + 1)
     while row < end:
@@ -203,13 +201,3 @@ def _rows(x, alpha, table, y, argmax, shares, mask, keep, p, t, threads):
             count = min(p.OH - u, end - row)
             _pooled_rows(X, A, T, Y, address(argmax), shares, image, u, u + count, mask, keep, p)
         row += count
-
-
-BYTES_OUT = simd.array(4, simd.u8, writable=True)
-
-
-@kernel((image_in, vector_in, vector_in, image_out, BYTES_OUT, vector_in, MASK, f32, PLAN, i64), parallel=True)
-def forward(x, alpha, table, y, argmax, shares, mask, keep, p, threads):
-    """y, and argmax where the maximum is pooled."""
-    for t in prange(threads):
-        _rows(x, alpha, table, y, argmax, shares, mask, keep, p, t, threads)

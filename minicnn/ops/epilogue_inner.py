@@ -185,14 +185,3 @@ def norm_back(d, v, norm, p):
     if p.batch_statistics:
         return fma(norm.scale, d - norm.mean_gradient, norm.pull * (v - norm.centre))
     return norm.scale * d
-
-
-@part
-def add_up(partial, blocks, out):
-    """out = the sum of the rows of `partial` (blocks, size of out), in order, in float64."""
-    width = len(out)
-    for j in range(width):
-        total = 0.0
-        for b in range(blocks):
-            total += partial[b * width + j]
-        out[j] = total

@@ -130,7 +130,8 @@ class Call:
         """mean and var of the batch."""
         C = self.plan.C
         mean, var, partial = np.empty(C, "float32"), np.empty(C, "float32"), empty((self.blocks * 3 * C,))
-        epilogue_forward.statistics(self.x, self.alpha, partial, mean, var, self.plan, threads.count())
+        epilogue_forward.statistics(self.x, self.alpha, partial, self.plan, threads.count())
+        epilogue_forward.merge(partial, len(self.x) * self.plan.H, mean, var, self.plan)
         return {"mean": mean, "var": var}
 
     def forward(self, mean: Array | None, var: Array | None) -> tuple[Array, Array | None]:
@@ -179,6 +180,7 @@ class Call:
         argmax = epilogue_plan.NO_ARGMAX if self.cache.argmax is None else np.ascontiguousarray(self.cache.argmax)
         in_place, count = self.plan.per_element and not sums_only, threads.count()
         row = self.plan.W * self.plan.C if self.plan.pool else 1
+        sums = total if in_place else empty((tasks * len(total),))
         epilogue_backward.backward(
             self.x,
             self.alpha,
@@ -188,14 +190,15 @@ class Call:
             self.shares,
             empty((count * row,)),
             dx,
-            total if in_place else empty((tasks * len(total),)),
-            total,
+            sums,
             int(sums_only),
             tasks,
             *self.mask,
             self.plan,
             count,
         )
+        if sums_only or (self.plan.learned and not in_place):
+            epilogue_backward.add_up(sums, tasks, total)
 
 
 def _reduced(dalpha: Array, shape: tuple[int, ...]) -> Array:

@@ -16,7 +16,7 @@ from typing import Any
 import numba
 import numpy as np
 from llvmlite import ir
-from numba import prange, types
+from numba import types
 from numba.extending import intrinsic
 
 from minicnn.optim.together import ADADELTA_RULE, ADAGRAD_RULE, ADAM_RULE, RMSPROP_RULE, SGD_RULE
@@ -27,10 +27,10 @@ from minicnn.simd import (
     f32,
     i64,
     inner,
-    kernel,
     load,
     load_part,
     maximum,
+    shared,
     square_root,
     store,
     store_part,
@@ -181,9 +181,12 @@ def _part(rule, objects, o, start, stop, size):
             store_part(c, i, r, n)
 
 
-@inner
-def _worker(rule, objects, starts, rows, options, thread, threads):
-    """The thread's part of all elements; a cut inside a parameter lies at a multiple of LANES."""
+@shared((i64, array(2, i64), array(1, i64), array(1, i64), array(2, f32), i64))
+def update_all(rule, objects, starts, rows, options, threads, thread):
+    """Every parameter p by the rule with the numbers options[rows[p]]; starts are the sums of sizes before each.
+
+    A thread takes its part of all elements; a cut inside a parameter lies at a multiple of LANES.
+    """
     total = starts[len(rows)]
     first, last = total * thread // threads, total * (thread + 1) // threads
     for p in range(len(rows)):
@@ -195,10 +198,3 @@ def _worker(rule, objects, starts, rows, options, thread, threads):
             stop -= stop % LANES
         if start < stop:
             _part(rule, objects[p], options[rows[p]], start, stop, size)
-
-
-@kernel((i64, array(2, i64), array(1, i64), array(1, i64), array(2, f32), i64), parallel=True)
-def update_all(rule, objects, starts, rows, options, threads):
-    """Every parameter p by the rule with the numbers options[rows[p]]; starts are the sums of sizes before each."""
-    for thread in prange(threads):
-        _worker(rule, objects, starts, rows, options, thread, threads)

@@ -42,7 +42,7 @@ def array(ndim: int, dtype: Any = f32, *, strided: bool = False, writable: bool 
 image_in, image_out = array(4, strided=True), array(4, strided=True, writable=True)  # (N, H, W, C), any strides
 vector_in, vector_out = array(1), array(1, writable=True)  # contiguous
 
-inner: Callable[..., Any] = numba.njit(**OPTIONS)  # a part of kernels; compiled into each that calls it
+inner: Callable[..., Any] = numba.njit(**OPTIONS, no_cfunc_wrapper=True)  # a part of kernels, compiled into each
 
 
 class Kernel:

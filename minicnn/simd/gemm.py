@@ -83,7 +83,12 @@ def _gemm(A, B, C, bias, add, threads, a_transposed, b_transposed, swapped=False
     if M <= FEW and not (a_transposed or b_transposed):
         sums = backend.empty((-(-K // DEPTH), M, N))
         _few_rows(A, B, sums, threads)
-        C[...] = sums.sum(0) + (C if add else 0 if bias is None else bias)
+        if add:
+            C += sums.sum(0)
+        else:
+            np.add.reduce(sums, 0, out=C)
+        if bias is not None:
+            C += bias
         return
     scratch = backend.empty((threads, SCRATCH))
     flags = (a_transposed, b_transposed, swapped, add, bias is not None)
