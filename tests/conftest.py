@@ -11,7 +11,7 @@ def pytest_addoption(parser):
     parser.addoption("--mode", choices=MODES, default="fast", help="what runs: kernels (fast), definitions (reference)")
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="session")
 def mode(request):
     """Every test of the run in the mode asked for, unless it chooses its own."""
     with minicnn.using(request.config.getoption("--mode")):
