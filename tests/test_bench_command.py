@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from commands import call, refused
 
-from minicnn import models, ops
+from minicnn import models
 from minicnn.bench import against, growth, numbers, per_op, plots, subjects
 from minicnn.bench.subjects import Subject
 from minicnn.bench.worker import COMMANDS, Worker
@@ -70,8 +70,6 @@ def test_quick_measures_of_every_kind(capsys, tmp_path):
 
 
 def test_explain_says_how_a_convolution_is_computed(capsys):
-    if "numba" not in ops.conv2d.forward.kinds:
-        pytest.skip("conv2d has no kernel")
     out, _ = call(capsys, "bench", "ops", "--models", "leaky_bn_cnn", "--explain", *QUICK)
     assert re.search(r"\n +forward: \w+", out)
 

@@ -93,7 +93,7 @@ def kernel(arguments: tuple[Any, ...], *, parallel: bool = False) -> Callable[[C
 
 def _say(folder: str | None) -> None:
     kept = f"kept in {folder}" if folder else "not kept, for no cache folder can be written"
-    print(f"minicnn compiles its CPU kernels, some 20 seconds in all ({kept})", file=sys.stderr)
+    print(f"minicnn compiles its CPU kernels, about half a minute in all ({kept})", file=sys.stderr)
 
 
 Kernel.announce = _say
