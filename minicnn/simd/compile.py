@@ -1,9 +1,9 @@
 """Compiling kernels: once, for argument types that are written down, and kept on disk.
 
-    @kernel((image_in, vector_in, image_out, i64), parallel=True)
-    def add_bias(x, b, y, threads):
-        for t in prange(threads):
-            _add_bias(x, b, y, t, threads)
+    @kernel((vector_in, vector_out))
+    def square(x, y):
+        for i in range(x.size):
+            y[i] = x[i] * x[i]
 
 `kernel` compiles at the first call, not at import, and for one signature only: an argument that does not fit is an
 error, never a second, slower version.  A kernel returns nothing; it writes into the arrays it is given.  `inner` is for
@@ -51,10 +51,10 @@ class Kernel:
     announce: Callable[[str], Any] | None = None  # told once a process, when the first kernel is really compiled
     _lock = threading.RLock()
 
-    def __init__(self, function: Callable[..., None], arguments: tuple[Any, ...], parallel: bool):
-        self.function, self.arguments, self.parallel = function, arguments, parallel
+    def __init__(self, function: Callable[..., None], arguments: tuple[Any, ...]):
+        self.function, self.arguments = function, arguments
         self.__doc__, self.__name__ = function.__doc__, function.__name__
-        self._ready: Callable[..., None] | None = function if numba.config.DISABLE_JIT else None
+        self._ready: Callable[..., None] | None = self._as_python if numba.config.DISABLE_JIT else None
 
     def __call__(self, *args: Any) -> None:
         (self._ready or self.compiled())(*args)
@@ -66,18 +66,21 @@ class Kernel:
         """The machine code: loaded from the disk, or compiled now and kept there where a folder can be written."""
         with self._lock:
             if self._ready is None:
-                options = OPTIONS | {"parallel": self.parallel}
-                self._ready = machine_code(self.function, self.arguments, options, _stamp(self.function))
+                self._ready = machine_code(self.function, self.arguments, _stamp(self.function))
         return self._ready
 
+    @np.errstate(all="ignore")  # as machine code does: lanes that are never stored may hold anything
+    def _as_python(self, *args: Any) -> None:
+        self.function(*args)
 
-def machine_code(function: Callable[..., None], arguments: tuple[Any, ...], options, stamp: str) -> Callable[..., None]:
+
+def machine_code(function: Callable[..., None], arguments: tuple[Any, ...], stamp: str) -> Callable[..., None]:
     """`function` compiled for one signature, or loaded from the disk where its stamp is the same."""
     try:
-        made = numba.njit(cache=True, **options)(function)
+        made = numba.njit(cache=True, **OPTIONS)(function)
         made._cache._cache_file._source_stamp = stamp
     except RuntimeError:  # no folder can be written: compiled again in every process
-        made = numba.njit(**options)(function)
+        made = numba.njit(**OPTIONS)(function)
     made.compile(types.void(*arguments))
     made.disable_compile()
     if made.stats.cache_misses and Kernel.announce:
@@ -86,9 +89,9 @@ def machine_code(function: Callable[..., None], arguments: tuple[Any, ...], opti
     return made
 
 
-def kernel(arguments: tuple[Any, ...], *, parallel: bool = False) -> Callable[[Callable[..., None]], Kernel]:
+def kernel(arguments: tuple[Any, ...]) -> Callable[[Callable[..., None]], Kernel]:
     """Decorate a function of these argument types, that writes into its arrays and returns nothing, as a Kernel."""
-    return lambda function: Kernel(function, arguments, parallel)
+    return lambda function: Kernel(function, arguments)
 
 
 def _say(folder: str | None) -> None:

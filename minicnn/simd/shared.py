@@ -53,12 +53,8 @@ class Shared(Kernel):
 
     launch: Any = 0  # the address of `_launch`, once it is compiled
 
-    def __init__(self, function: Callable[..., None], arguments: tuple[Any, ...]):
-        super().__init__(function, arguments, True)
-        if numba.config.DISABLE_JIT:
-            self._ready = self._one_after_the_other
-
-    def _one_after_the_other(self, *args: Any) -> None:
+    @np.errstate(all="ignore")
+    def _as_python(self, *args: Any) -> None:
         for t in range(args[-1]):
             self.function(*args, t)
 
@@ -66,7 +62,7 @@ class Shared(Kernel):
         """As `Kernel.compiled`."""
         with self._lock:
             if self._ready is None:
-                made = machine_code(self._entry(), (i64, *self.arguments), OPTIONS, _stamp(self.function))
+                made = machine_code(self._entry(), (i64, *self.arguments), _stamp(self.function))
                 launch = _address_of_launch()
                 self._ready = lambda *args: made(launch, *args)
         return self._ready
