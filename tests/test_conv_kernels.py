@@ -32,6 +32,12 @@ ODD = (
     ((48, 40, 3), (7, 7, 3, 64), {"stride": 2, "padding": 3}),
     ((9, 200, 2), (3, 40, 2, 5), {"padding": (0, 30)}),
     ((6, 7, 1), (6, 7, 1, 1), {}),
+    ((14, 15, 1), (5, 5, 1, 19), {"padding": 2}),
+    ((11, 33, 2), (3, 3, 2, 33), {"stride": 2}),
+    ((13, 26, 3), (2, 5, 3, 50), {"stride": (1, 2), "padding": (6, 7)}),
+    ((23, 14, 4), (20, 3, 4, 16), {}),
+    ((5, 40, 1), (1, 1, 1, 97), {}),
+    ((4, 12, 4), (3, 1, 4, 40), {"stride": (2, 1), "padding": (5, 0)}),
 )
 every_shape = pytest.mark.parametrize(("shape", "w_shape", "options"), ODD)
 
@@ -212,8 +218,9 @@ def test_activation_and_scale_in_the_same_pass(shape, w_shape, options, activati
 
 @pytest.mark.parametrize("activation", ["none", "relu", "leaky_relu"])
 @pytest.mark.parametrize("w_shape", [(3, 3, 1, 5), (1, 1, 1, 5)])
-def test_infinities_and_nan_pass_the_activation_as_in_the_definition(activation, w_shape):
-    x = np.ones((1, 9, 6, 1), "float32")
+@pytest.mark.parametrize("width", [6, 15])
+def test_infinities_and_nan_pass_the_activation_as_in_the_definition(activation, w_shape, width):
+    x = np.ones((1, 9, width, 1), "float32")
     x[0, 4, 2:5, 0] = np.inf, -np.inf, np.nan
     w = np.ones(w_shape, "float32")
     y, _ = conv2d_act.forward(x, w, activation=activation)
@@ -226,7 +233,7 @@ def test_explain_names_the_table():
     found = conv2d_numba.explain((64, 22, 22, 64), (3, 3, 64, 64), padding=1)
     assert found.keys() == {"forward", "backward_data", "backward_weight"}
     assert set(found.values()) <= names
-    assert set(conv2d_numba.explain((64, 48, 48, 1), (5, 5, 1, 32), padding=2).values()) == {"rows", "direct"}
+    assert set(conv2d_numba.explain((64, 48, 48, 1), (5, 5, 1, 32), padding=2).values()) == {"taps", "rows"}
     assert set(conv2d_numba.explain((64, 9, 9, 8), (3, 3, 1, 8), groups=8).values()) == {"depthwise"}
     with pytest.raises(ValueError, match="does not fit"):
         conv2d_numba.explain((1, 2, 2, 1), (3, 3, 1, 1))

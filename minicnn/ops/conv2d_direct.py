@@ -216,18 +216,8 @@ def _fill_row(x, a, W, X, to, lda, v, length, taps, c, steps):
             count = 1
             if first == 0 and last == together:
                 count = min(length - k, (W - q - together) // steps.right + 1)  # windows that lie inside x
-            _copy(
-                x,
-                a + (q + first) * pixel,
-                steps.right * pixel,
-                X,
-                to + k * lda + j * c,
-                lda,
-                count,
-                together * c,
-                first * c,
-                last * c,
-            )
+            source, target = a + (q + first) * pixel, to + k * lda + j * c
+            _copy(x, source, steps.right * pixel, X, target, lda, count, together * c, first * c, last * c)
             k, q = k + count, q + count * steps.right
 
 

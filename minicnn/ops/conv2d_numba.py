@@ -2,6 +2,7 @@
 
     depthwise         a channel at a time, sixteen side by side; every group is one channel     conv2d_depthwise.py
     Winograd F(m, 3)  tiles of m x m outputs with n² products each, n = m + 2                   conv2d_winograd.py
+    taps              (4), (5) for few channels, with all taps of a window in one piece         conv2d_taps.py
     rows              (4) straight on the rows of the image                                     conv2d_rows.py
     direct            (3)-(8) by matrix products of blocks of X that stay in the cache          conv2d_direct.py
 
@@ -16,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from minicnn.backend import Array, empty
-from minicnn.ops import checks, conv2d, conv2d_depthwise, conv2d_direct, conv2d_rows, conv2d_winograd
+from minicnn.ops import checks, conv2d, conv2d_depthwise, conv2d_direct, conv2d_rows, conv2d_taps, conv2d_winograd
 from minicnn.ops.conv2d import Cache
 from minicnn.ops.conv2d_direct import Steps
 from minicnn.ops.windows import Windows
@@ -42,6 +43,7 @@ TABLE = (
     Row("depthwise", conv2d_depthwise, "depthwise"),
     WINOGRAD._replace(name="Winograd F(4x4)", tile=4, least_saving=2.6),
     WINOGRAD._replace(name="Winograd F(3x3)", tile=3, least_saving=1.3),
+    Row("taps", conv2d_taps, "taps"),
     Row("rows", conv2d_rows, "rows"),
     Row("direct", conv2d_direct),
 )
@@ -141,12 +143,14 @@ def _choose(pass_: str, x_shape: tuple[int, ...], w_shape: tuple[int, ...], wind
 
 def _kinds(pass_: str, x_shape: tuple[int, ...], w_shape: tuple[int, ...], windows: Windows, groups: int) -> set[str]:
     """What the convolution is: "any"; "depthwise"; "3x3" with steps of 1, one group, and margins that Winograd's tiles
-    allow; "rows" where `conv2d_rows` can and should do this pass."""
+    allow; "taps", "rows" where `conv2d_taps`, `conv2d_rows` can and should do this pass."""
     kinds = {"any"}
     if groups > 1 and x_shape[3] == w_shape[3] == groups:
         kinds.add("depthwise")
     if windows.stride == windows.dilation == (1, 1) and groups == 1 and windows.kernel == (3, 3):
         kinds |= {"3x3"} if max(windows.padding) <= 2 else set()
+    if pass_ != BACKWARD_DATA and windows.dilation == (1, 1) and groups == 1:
+        kinds |= {"taps"} if conv2d_taps.suits(x_shape[3], windows.out[1]) else set()
     backward = pass_ == BACKWARD_DATA and windows.stride == (1, 1)
     written = windows.image if backward else windows.out
     if (pass_ == FORWARD or backward) and windows.dilation[1] == 1 and conv2d_rows.suits(written[1]):
