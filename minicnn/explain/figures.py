@@ -17,14 +17,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from minicnn import files, metrics
+from minicnn.explain.augmentation_figure import augmentation as augmentation
+from minicnn.explain.canvas import DPI, GREY, LARGE, MEDIUM, RULE, SMALL, blank
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-DPI = 150
-SMALL, MEDIUM, LARGE = 8, 9, 10  # points
-GREY, RULE = "#4d4d4d", "#d0d0d0"
 SERIES: tuple[
     tuple[str, str, dict[str, Any]], ...
 ] = (  # Okabe and Ito's blue and vermilion: the one dark, the other lighter, in grey too
@@ -112,14 +111,8 @@ def png(figure: "Figure") -> bytes:
 
 
 def _figure(size: tuple[float, float], stacked: bool, compress: bool = False) -> tuple["Figure", Any]:
-    """A figure of this many inches without pyplot, and its two axes."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.layout_engine import ConstrainedLayoutEngine
-
-    layout = ConstrainedLayoutEngine(h_pad=0.06, w_pad=0.06, compress=compress)
-    figure = Figure(figsize=size, dpi=DPI, layout=layout, facecolor="white")
-    FigureCanvasAgg(figure)
+    """A figure of this many inches, and its two axes."""
+    figure = blank(size, compress)
     return figure, figure.subplots(2, 1) if stacked else figure.subplots(1, 2)
 
 
