@@ -26,6 +26,19 @@ SPECS = [  # shape of x, of alpha, parts
     ((2, 8, 9, 3), (1,), {**PRELU, **THIRDS, "padding": (1, 1), "ceil_mode": True, "count_include_pad": False}),
     ((2, 7, 6, 18), (7, 1, 18), {**PRELU, "norm": "before", "p": 0.4}),
     ((2, 7, 6, 18), (1, 6, 1), {**PRELU, "margins": (0, 3, 1, 0)}),
+    (
+        (2, 11, 12, 20),
+        None,
+        {**RELU, "norm": "before", "pool": "max", "kernel": (3, 3), "stride": (2, 2), "padding": (1, 1)},
+    ),
+    ((2, 12, 13, 6), None, {**LEAKY, "pool": "max", "kernel": (4, 6), "stride": (1, 2), "padding": (2, 3), "p": 0.2}),
+    ((2, 9, 12, 18), None, {"norm": "after", "pool": "max", "kernel": (5, 4), "stride": (3, 2), "ceil_mode": True}),
+    ((2, 9, 12, 18), None, {"margins": (1, 2, 0, 1), "pool": "avg", "kernel": (5, 6), "stride": (2, 2), "p": 0.2}),
+    (
+        (2, 9, 11, 18),
+        None,
+        {**LEAKY, "norm": "after", "margins": (1, 0, 1, 1), "pool": "max", "kernel": (2, 3), "stride": (3, 3)},
+    ),
     ((2, 9, 10, 16), None, {"pool": "max", "kernel": (3, 2), "stride": (1, 3), "padding": (1, 1)}),
     ((2, 10, 9, 16), None, {**RELU, "pool": "max", "kernel": (2, 3), "stride": (4, 5)}),  # pixels in no window
     ((2, 10, 9, 33), None, {"norm": "after", "pool": "avg", "kernel": (5, 9), "stride": (5, 9)}),
@@ -213,6 +226,18 @@ def test_ties_go_to_the_first_and_nan_to_the_last():
     _, got, _ = kernels(epilogue, [x], np.ones((1, 2, 3, 16)), spec=spec)
     assert got.argmax[0, 0, :, :2].tolist() == [[0, 0], [0, 0], [2, 1]]
     assert np.array_equal(got.argmax, cache.argmax)
+
+
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("kernel", [2, 3, 4, 5, 6, 7])
+def test_where_all_is_minus_infinity_the_first_tap_of_the_image_wins(kernel, stride):
+    x = np.full((1, 9, 10, 3), -np.inf, "float32")
+    spec = Spec(pool="max", kernel=(kernel, kernel), stride=(stride, stride), padding=(kernel // 2, kernel // 2))
+    y, cache, dy, want = definition(epilogue, [x], spec=spec)
+    got_y, got, gradients = kernels(epilogue, [x], dy, spec=spec)
+    assert np.array_equal(got_y, y)
+    assert np.array_equal(got.argmax, cache.argmax)
+    close(gradients[0], want[0], 1e-5)
 
 
 @pytest.mark.parametrize("shape", [(3, 5, 7, 18), (64, 100), (2, 3, 40)])

@@ -1,7 +1,7 @@
 """The backward kernel of `epilogue`, which runs twice where there is a batch norm: sums first, then dx.
 
-A row of x is done at a time: what its pixels get from the windows that hold them is gathered in a row of dh, which
-stays in the cache, and goes from there through batch norm and activation.  So every thread writes its own part of dx.
+A row of x is done at a time.  Where no two windows meet, each pixel looks into the one that may hold it; where they
+do, `unpool` gathers a row of dh first.  So every thread writes its own part of dx.
 """
 
 from typing import Any, NamedTuple
@@ -14,19 +14,19 @@ from minicnn.ops.epilogue_inner import (
     get,
     get_bytes,
     kept,
+    leaf,
     negative,
     norm_back,
     norm_of,
-    normalised,
     part,
     put,
     share,
     slope_at,
     slope_back,
     view,
-    windows_of,
 )
-from minicnn.ops.epilogue_plan import AFTER, BEFORE, MASK, MAX, NONE, PLAN
+from minicnn.ops.epilogue_plan import AFTER, AVG, BEFORE, MASK, MAX, NONE, PLAN
+from minicnn.ops.epilogue_unpool import unpool
 from minicnn.simd import (
     LANES,
     address,
@@ -38,6 +38,7 @@ from minicnn.simd import (
     image_in,
     image_out,
     kernel,
+    prefetch,
     select,
     shared,
     spread,
@@ -59,75 +60,90 @@ class Operands(NamedTuple):
     sums: Any
 
 
-@part
-def _unpool(a, shares, room, image, h, p):
-    """Row h of dh by (3), at `room`: what every window that meets it sends to its pixels."""
-    C, zero = p.C, broadcast(f32(0))
-    u0, u1 = windows_of(h + p.lead_h, p.kh, p.sh, p.OH)
-    if u0 == u1 or not p.apart:
-        for j in range(0, p.W * C, LANES):
-            put(a.dh, room + j, zero, p.W * C - j)
-    for u in range(u0, u1):
-        for v in range(p.OW):
-            first_w = v * p.sw - p.lead_w
-            w0, w1, tap = max(first_w, 0), min(first_w + p.kw, p.W), (h + p.lead_h - u * p.sh) * p.kw - first_w
-            i, e, part_of = at(a.dy, image, u, v), ((image * p.OH + u) * p.OW + v) * C, shares[u] * shares[p.OH + v]
-            for c in range(0, C, LANES):
-                n, won, d = C - c, spread(0), get(a.dy.memory, i + c, C - c)
-                if p.pool == MAX:
-                    won = get_bytes(a.argmax, e + c, n)
-                else:
-                    d = d * broadcast(part_of)
-                for w in range(w0, w1):
-                    j = room + w * C + c
-                    sent = select(equal(won, spread(tap + w)), d, zero) if p.pool == MAX else d
-                    put(a.dh, j, sent if p.apart else get(a.dh, j, n) + sent, n)
+@leaf
+def _sent(a, j, e, tap, part_of, image, c, n, mask, keep, p):
+    """dh by (3) for sixteen channels of a pixel: what the one window that holds it sends, which dy has at j."""
+    d = get(a.dy.memory, j, n)
+    if p.pool == MAX:
+        return select(equal(get_bytes(a.argmax, e, n), spread(tap)), d, broadcast(f32(0)))
+    if p.pool == AVG:
+        return d * broadcast(part_of)
+    return d * kept(image, e, c, mask, keep, p) if p.dropout != NONE else d
+
+
+@leaf
+def _arrived(a, i, o, d, slope, place, place_of_alpha, sums_only, c, n, p):
+    """dx by (4) from d of dh, written at o, or only what dβ and dγ/r get, for sixteen channels that x has at i."""
+    norm, entered = norm_of(a.table, c, n, p), get(a.x.memory, i, n)
+    centred = entered  # what entered batch norm, less its mean
+    if p.norm == BEFORE:
+        centred = entered - norm.centre
+        entered = fma(centred, norm.scale, norm.shift)
+    elif p.norm == AFTER:
+        centred = activated(entered, slope, p) - norm.centre
+        d = d if sums_only else norm_back(d, centred, norm, p)
+    if p.learned and not sums_only:
+        put(a.sums, place_of_alpha, fma(d, negative(entered), get(a.sums, place_of_alpha, n)), n)
+    if p.norm != AFTER or not sums_only:
+        d = slope_back(d, entered, slope, p)
+    if sums_only:
+        put(a.sums, place, get(a.sums, place, n) + d, n)
+        put(a.sums, place + p.C, fma(d, centred, get(a.sums, place + p.C, n)), n)
+    else:
+        put(a.dx.memory, o, norm_back(d, centred, norm, p) if p.norm == BEFORE else d, n)  # (4)
 
 
 @part
-def _row(a, room, place, sums_only, image, h, mask, keep, p):
+def _row(a, shares, room, place, sums_only, image, h, mask, keep, p):
     """One row of dx by (4), or only the sums it adds to dβ and dγ/r; in both, what it adds to `sums` at `place`."""
-    C, tile = p.C, p.tile if sums_only else 1
-    for start in range(0, p.W, tile):
+    C = p.C
+    u, v = (h + p.lead_h) // p.sh, p.lead_w // p.sw  # where windows are apart, the one that may hold the pixel
+    tap_h, tap_w = h + p.lead_h - u * p.sh, p.lead_w - v * p.sw
+    for w in range(p.W):
+        held = u < p.OH and tap_h < p.kh and v < p.OW and tap_w < p.kw
+        i, o, e = at(a.x, image, h, w), at(a.dx, image, h, w), ((image * p.OH + u) * p.OW + v) * C
+        j, tap = at(a.dy, image, u, v), tap_h * p.kw + tap_w
+        part_of = shares[u] * shares[p.OH + v] if p.pool == AVG and held and p.apart else f32(0)
+        place_of_alpha = place + (w * C if p.per_element else 0)
         for c in range(0, C, LANES):
-            n, norm = C - c, norm_of(a.table, c, C - c, p)
-            first, second = broadcast(f32(0)), broadcast(f32(0))
-            i, o = at(a.x, image, h, start) + c, at(a.dx, image, h, start) + c
-            j, step = (
-                (room + start * C + c, C)
-                if p.pool != NONE
-                else (at(a.dy, image, h + p.top, start + p.left) + c, a.dy.w)
-            )
-            element = ((image * p.OH + h + p.top) * p.OW + start + p.left) * C + c
-            for w in range(start, min(start + tile, p.W)):
-                d = get(a.dh if p.pool != NONE else a.dy.memory, j, n)
-                if p.pool == NONE and p.dropout != NONE:
-                    d = d * kept(image, element, c, mask, keep, p)
-                v = get(a.x.memory, i, n)
-                slope = slope_at(a.alpha, h, w, c, n, p)
-                entered = normalised(v, norm) if p.norm == BEFORE else v
-                if p.norm == AFTER:
-                    v = activated(v, slope, p)
-                    if not sums_only:
-                        d = norm_back(d, v, norm, p)
-                if p.norm != AFTER or not sums_only:
-                    if p.per_element and not sums_only:
-                        m = place + w * C + c
-                        put(a.sums, m, fma(d, negative(entered), get(a.sums, m, n)), n)
-                    elif p.learned and not sums_only:
-                        first = fma(d, negative(entered), first)
-                    d = slope_back(d, entered, slope, p)
-                if sums_only:
-                    first, second = first + d, fma(d, v - norm.centre, second)
-                else:
-                    if p.norm == BEFORE:
-                        d = norm_back(d, v, norm, p)
-                    put(a.dx.memory, o, d, n)  # (4)
-                i, o, j, element = i + a.x.w, o + a.dx.w, j + step, element + C
-            if sums_only or (p.learned and not p.per_element):
-                put(a.sums, place + c, get(a.sums, place + c, n) + first, n)
-            if sums_only:
-                put(a.sums, place + C + c, get(a.sums, place + C + c, n) + second, n)
+            n, d = C - c, broadcast(f32(0))
+            if not p.apart:
+                d = get(a.dh, room + (p.lead_w + w) * C + c, n)
+            elif held:
+                d = _sent(a, j + c, e + c, tap, part_of, image, c, n, mask, keep, p)
+            slope = slope_at(a.alpha, h, w, c, n, p)
+            _arrived(a, i + c, o + c, d, slope, place + c, place_of_alpha + c, sums_only, c, n, p)
+        tap_w += 1
+        if tap_w == p.sw:
+            v, tap_w = v + 1, 0
+
+
+@part
+def _row_of_winners(a, place, image, u, p):
+    """What row u of windows adds to dβ and dγ/r where windows tile x: the sums of a window are made in registers."""
+    C, zero, first_h = p.C, broadcast(f32(0)), u * p.sh
+    for v in range(p.OW):
+        first_w = v * p.sw
+        j, e = at(a.dy, image, u, v), ((image * p.OH + u) * p.OW + v) * C
+        for c in range(0, C, LANES):
+            n, m, norm = C - c, place + c, norm_of(a.table, c, C - c, p)
+            won, dy = get_bytes(a.argmax, e + c, n), get(a.dy.memory, j + c, n)
+            first, second = get(a.sums, m, n), get(a.sums, m + C, n)
+            for h in range(first_h, min(first_h + p.kh, p.H)):
+                i, tap = at(a.x, image, h, first_w) + c, (h - first_h) * p.kw
+                for w in range(first_w, min(first_w + p.kw, p.W)):
+                    prefetch(a.x.memory, i + p.sh * a.x.h)
+                    d, v_in = select(equal(won, spread(tap)), dy, zero), get(a.x.memory, i, n)
+                    slope = slope_at(a.alpha, h, w, c, n, p)
+                    if p.norm == AFTER:
+                        centred = activated(v_in, slope, p) - norm.centre
+                    else:
+                        centred = v_in - norm.centre
+                        d = slope_back(d, fma(centred, norm.scale, norm.shift), slope, p)
+                    first, second = first + d, fma(d, centred, second)
+                    i, tap = i + a.x.w, tap + 1
+            put(a.sums, m, first, n)
+            put(a.sums, m + C, second, n)
 
 
 @part
@@ -146,9 +162,13 @@ def _task(a, shares, sums, N, room, sums_only, k, tasks, mask, keep, p):
         sums[j] = 0
     for row in range(first, last):
         image, h = row // height, h0 + row % height
-        if p.pool != NONE:
-            _unpool(a, shares, room, image, h, p)
-        _row(a, room, h * p.W * p.C if map_rows else place, sums_only, image, h, mask, keep, p)
+        if sums_only and p.pool == MAX and p.tiled:
+            if h % p.sh == 0:
+                _row_of_winners(a, place, image, h // p.sh, p)
+            continue
+        if not p.apart:
+            unpool(a, shares, room, sums_only, image, h, p)
+        _row(a, shares, room, h * p.W * p.C if map_rows else place, sums_only, image, h, mask, keep, p)
 
 
 IMAGES = image_in, vector_in, vector_in, image_in, simd.array(4, simd.u8), vector_in  # x to shares
@@ -158,14 +178,14 @@ IMAGES = image_in, vector_in, vector_in, image_in, simd.array(4, simd.u8), vecto
 def backward(x, alpha, table, dy, argmax, shares, dh, dx, sums, sums_only, tasks, mask, keep, p, threads, t):
     """dx (4) and dα, or with `sums_only` dβ and dγ/r, (2 C,), for `add_up`.
 
-    dh is room for a row of dh (W C) for each thread, where there are windows.  sums is (tasks, size of the sum); where
-    α is per element it is dα itself.
+    dh is room for a row of dh (reach C) for each thread, where windows overlap.  sums is (tasks, size of the sum);
+    where α is per element it is dα itself.
     """
     a = Operands(
         view(x), address(alpha), address(table), view(dy), address(argmax), address(dh), view(dx), address(sums)
     )
     for k in range(share(tasks, threads, t), share(tasks, threads, t + 1)):
-        _task(a, shares, sums, len(x), t * p.W * p.C, sums_only, k, tasks, mask, keep, p)
+        _task(a, address(shares), sums, len(x), t * p.reach * p.C, sums_only, k, tasks, mask, keep, p)
 
 
 @kernel((vector_in, i64, vector_out))

@@ -4,27 +4,22 @@ Rows are shared out evenly among the threads, whatever image they belong to, so 
 Memory is read in its order, or nearly, for that is what these passes wait for.
 """
 
-import numpy as np
-
 from minicnn.ops.epilogue_inner import (
     activated,
     at,
-    better,
     get,
-    get_bytes,
     kept,
     leaf,
     norm_of,
     part,
     put,
-    put_bytes,
     share,
     slope_at,
     value,
     view,
-    windows_of,
 )
-from minicnn.ops.epilogue_plan import AFTER, MASK, MAX, NONE, PLAN
+from minicnn.ops.epilogue_plan import AFTER, MASK, NONE, PLAN
+from minicnn.ops.epilogue_pool import pooled_rows
 from minicnn.simd import (
     LANES,
     address,
@@ -36,8 +31,8 @@ from minicnn.simd import (
     image_in,
     image_out,
     kernel,
+    prefetch,
     shared,
-    spread,
     u8,
     vector_in,
     vector_out,
@@ -64,6 +59,7 @@ def _add_rows(x, alpha, row0, row1, sums, place, deviations, p):
                 total, squares = broadcast(f32(0)), broadcast(f32(0))
                 i = at(x, image, h, start) + c
                 for w in range(start, min(start + p.tile, p.W)):
+                    prefetch(x.memory, i + x.h)  # wanted after this row, which jumps about too much to be foreseen
                     d = _input(x.memory, i, alpha, h, w, c, n, p) - centre
                     total, squares = total + d, fma(d, d, squares)
                     i += x.w
@@ -134,59 +130,6 @@ def _plain_row(x, alpha, table, y, image, u, mask, keep, p):
                 i, o, element = i + x.w, o + y.w, element + p.C
 
 
-@leaf
-def _of_row(x, alpha, image, h, w0, w1, first_w, c, n, norm, p):
-    """The maximum of a window's entries in row h and where it is, counted from first_w; or their sum."""
-    zero = broadcast(f32(0))
-    out, where = broadcast(f32(-np.inf if p.pool == MAX else 0)), spread(w0 - first_w)
-    inside, i = h >= 0 and h < p.H, at(x, image, h, w0) + c
-    for w in range(w0, w1):
-        entry = zero  # what a margin holds
-        if inside and w >= 0 and w < p.W:
-            entry = value(x.memory, i, alpha, h, w, c, n, norm, p)
-        i += x.w
-        if p.pool == MAX:
-            out, where = better(entry, spread(w - first_w), out, where)
-        else:
-            out = out + entry
-    return out, where
-
-
-@part
-def _pooled_rows(x, alpha, table, y, argmax, shares, image, u_begin, u_end, mask, keep, p):
-    """Rows u_begin.. of y by (2) where something is pooled.
-
-    What a window has of one row of x is found once for all windows below each other that share it.
-    """
-    end = min((u_end - 1) * p.sh - p.lead_h + p.kh, p.H + p.bottom)
-    for h in range(max(u_begin * p.sh - p.lead_h, -p.top), end):
-        u0, u1 = windows_of(h + p.lead_h, p.kh, p.sh, p.OH)
-        u0, u1 = max(u0, u_begin), min(u1, u_end)
-        for v in range(p.OW):
-            first_w = v * p.sw - p.lead_w
-            w0, w1 = max(first_w, -p.left), min(first_w + p.kw, p.W + p.right)
-            for c in range(0, p.C, LANES):
-                n, norm = p.C - c, norm_of(table, c, p.C - c, p)
-                of_row, tap = _of_row(x, alpha, image, h, w0, w1, first_w, c, n, norm, p)
-                for u in range(u0, u1):
-                    first_h, o = u * p.sh - p.lead_h, at(y, image, u, v) + c
-                    begins, ends = h == max(first_h, -p.top), h == min(first_h + p.kh, p.H + p.bottom) - 1
-                    element = ((image * p.OH + u) * p.OW + v) * p.C + c
-                    out, where = of_row, tap + spread((h - first_h) * p.kw)
-                    if p.pool == MAX:
-                        if not begins:
-                            out, where = better(out, where, get(y.memory, o, n), get_bytes(argmax, element, n))
-                        put_bytes(argmax, element, where, n)
-                    else:
-                        if not begins:
-                            out = get(y.memory, o, n) + out
-                        if ends:
-                            out = out * broadcast(shares[u] * shares[p.OH + v])
-                    if p.dropout != NONE and ends:
-                        out = out * kept(image, element, c, mask, keep, p)  # (2)
-                    put(y.memory, o, out, n)
-
-
 @shared((image_in, vector_in, vector_in, image_out, array(4, u8, writable=True), vector_in, MASK, f32, PLAN, i64))
 def forward(x, alpha, table, y, argmax, shares, mask, keep, p, threads, t):
     """y, and argmax where the maximum is pooled."""
@@ -199,5 +142,5 @@ def forward(x, alpha, table, y, argmax, shares, mask, keep, p, threads, t):
             _plain_row(X, A, T, Y, image, u, mask, keep, p)
         else:
             count = min(p.OH - u, end - row)
-            _pooled_rows(X, A, T, Y, address(argmax), shares, image, u, u + count, mask, keep, p)
+            pooled_rows(X, A, T, Y, address(argmax), address(shares), image, u, u + count, mask, keep, p)
         row += count

@@ -4,19 +4,16 @@ In every loop c is the first of `n` channels, of which 16 or, at the end of a ro
 are the same in a whole call, so the processor foresees each branch.
 """
 
-from collections.abc import Callable
 from typing import Any, NamedTuple
-
-import numba
 
 from minicnn import simd
 from minicnn.ops.epilogue_plan import AFTER, BEFORE, CHANNELS, NONE, RELU, SLOPE
 from minicnn.simd import LANES, broadcast, f32, fma, greater, maximum, select, shift_right, spread
 from minicnn.simd.compile import OPTIONS
+from minicnn.simd.parts import inner_with
 
-_OPTIONS: dict[str, Any] = {**OPTIONS, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}  # only kernels call these
-part: Callable[..., Any] = numba.njit(**_OPTIONS)
-leaf: Callable[..., Any] = numba.njit(**_OPTIONS, forceinline=True)  # so that vectors stay in registers
+part = simd.inner
+leaf = inner_with({**OPTIONS, "forceinline": True})  # so that vectors stay in registers
 
 
 @leaf
@@ -180,8 +177,8 @@ def slope_back(d, v, slope, p):
 
 
 @leaf
-def norm_back(d, v, norm, p):
-    """B'(v)ᵀ d; (13) of batch_norm, or with statistics that are given (4) of batch_norm_inference."""
+def norm_back(d, centred, norm, p):
+    """B'(v)ᵀ d, centred being v - centre: (13) of batch_norm, or for given statistics (4) of batch_norm_inference."""
     if p.batch_statistics:
-        return fma(norm.scale, d - norm.mean_gradient, norm.pull * (v - norm.centre))
+        return fma(norm.scale, d - norm.mean_gradient, norm.pull * centred)
     return norm.scale * d

@@ -1,10 +1,18 @@
-"""The CPU kernels of `epilogue`; see epilogue_plan.py, epilogue_inner.py, epilogue_forward.py, epilogue_backward.py.
+"""The CPU kernels of `epilogue`.
+
+    epilogue_plan.py        what they are told
+    epilogue_inner.py       what they are made of, for sixteen channels at once
+    epilogue_forward.py     the statistics of the batch, and y
+    epilogue_pool.py        its rows where something is pooled
+    epilogue_backward.py    the sums, and dx
+    epilogue_unpool.py      the rows of dh where windows meet
 
 `Call` prepares what they take.  A backward goes through x once for dx and dα, and once before that for dγ and dβ where
 there is a batch norm.  With pooling and dropout s dy is made first: windows that overlap read it several times.
 """
 
 from math import prod
+from typing import Any
 
 import numpy as np
 
@@ -15,15 +23,17 @@ from minicnn.ops.epilogue import Cache
 from minicnn.ops.parts import NOWHERE, Spec, check
 
 MOST_ELEMENTS = 2**31  # of y, for dropout's hash counts them in 32 bits
-MOST_TAPS = 256  # argmax is a byte
-MAP_ROWS = 4  # of a map of α, whose gradient stays in the first cache while the batch goes by
+ANSWERS = 1024  # of `declined` that are kept
+MAP_BYTES = 1 << 18  # of a map of α, whose gradient stays in the second cache while the batch goes by
+
+
+_answers: dict[tuple[Any, ...], bool] = {}
 
 
 def forward(
     x: Array, alpha=None, gamma=None, beta=None, mean=None, var=None, *, spec: Spec, key: int = 0
 ) -> tuple[Array, Cache]:
     """See `epilogue.forward`."""
-    check(x, spec, alpha, mean, var, gamma=gamma, beta=beta)
     batch_statistics = spec.norm != "none" and mean is None
     cache = Cache(x, alpha, gamma, beta, mean, var, None, None, spec, dropout.draw_key(key), batch_statistics)
     if declined(cache):
@@ -64,8 +74,22 @@ def elementwise_backward(dy: Array, x: Array, spec: Spec) -> tuple[Array]:
 
 
 def declined(cache: Cache) -> bool:
-    """Whether the definition must do this: for its dtypes, its size, or to say what is wrong."""
+    """Whether the definition must do this: for its dtypes or its size.  ValueError, TypeError where parts do not fit.
+
+    The answer follows from the spec and from types and shapes, and is found once for each of them.
+    """
+    kinds = [(type(a), getattr(a, "dtype", None), getattr(a, "shape", None)) for a in cache[:6]]
+    question = (cache.spec, cache.batch_statistics, *kinds)
+    if question not in _answers:
+        if len(_answers) >= ANSWERS:
+            _answers.clear()
+        _answers[question] = _declined(cache)
+    return _answers[question]
+
+
+def _declined(cache: Cache) -> bool:
     x, spec = cache.x, cache.spec
+    check(x, spec, cache.alpha, cache.mean, cache.var, gamma=cache.gamma, beta=cache.beta)
     if epilogue_plan.declined(*cache[:6]):
         return True
     if x.ndim != 4 and (spec.pool != "none" or spec.margins != NOWHERE):
@@ -77,7 +101,7 @@ def declined(cache: Cache) -> bool:
     if spec.norm != "none":
         given = {} if cache.mean is None else {"mean": cache.mean, "var": cache.var}
         checks.per_channel("batch_norm", x, gamma=cache.gamma, beta=cache.beta, **given)
-    pooled_too_wide = spec.pool == "max" and prod(spec.kernel) > MOST_TAPS
+    pooled_too_wide = spec.pool == "max" and prod(spec.kernel) > epilogue_plan.MOST_TAPS
     return pooled_too_wide or min(spec.margins) < 0 or not 0 <= spec.p <= 1 or x.size >= MOST_ELEMENTS
 
 
@@ -102,12 +126,13 @@ class Call:
         out = self.plan.OH, self.plan.OW
         self.y_shape = (len(cache.x), *out, cache.x.shape[3]) if cache.x.ndim == 4 else cache.x.shape
         self.blocks = -(-len(self.x) * self.plan.H // self.plan.block)
+        self.threads = threads.count()
 
     def _slopes(self) -> tuple[Array, bool]:
         """α for every channel, or for every element of an image, and which of the two."""
         C, alpha, spec = self.x.shape[3], self.cache.alpha, self.cache.spec
         if spec.activation == "leaky_relu":
-            return np.full(C, spec.slope, "float32"), False
+            return epilogue_plan.slopes(C, float(spec.slope)), False
         if alpha is None:
             return epilogue_plan.NO_ALPHA, False
         per_element = prod(alpha.shape[:-1]) > 1
@@ -115,22 +140,19 @@ class Call:
         alpha = alpha if per_element else alpha.reshape(-1)
         return np.ascontiguousarray(np.broadcast_to(alpha, wanted)).reshape(-1), per_element
 
-    def _table(self, mean: Array | None, var: Array | None) -> Array:
-        """The rows centre, scale, shift of batch norm, and two more for its backward."""
+    def _table(self, mean: Array | None, var: Array | None) -> tuple[Array, Array | None]:
+        """The rows centre, scale, shift of batch norm, and two more for its backward; and 1/√(σ² + ε)."""
         if mean is None or var is None:
-            return epilogue_plan.NO_ALPHA
-        table = np.zeros((5, len(mean)), "float32")
-        table[0], table[1], table[2] = mean, self.cache.gamma * self._inv_std(var), self.cache.beta
-        return table.reshape(-1)
-
-    def _inv_std(self, var: Array) -> Array:
-        return 1 / np.sqrt(var + np.float32(self.cache.spec.eps))
+            return epilogue_plan.NO_ALPHA, None
+        table, inv_std = np.zeros((5, len(mean)), "float32"), 1 / np.sqrt(var + np.float32(self.cache.spec.eps))
+        table[0], table[1], table[2] = mean, self.cache.gamma * inv_std, self.cache.beta
+        return table.reshape(-1), inv_std
 
     def statistics(self) -> dict[str, Array]:
         """mean and var of the batch."""
         C = self.plan.C
         mean, var, partial = np.empty(C, "float32"), np.empty(C, "float32"), empty((self.blocks * 3 * C,))
-        epilogue_forward.statistics(self.x, self.alpha, partial, self.plan, threads.count())
+        epilogue_forward.statistics(self.x, self.alpha, partial, self.plan, self.threads)
         epilogue_forward.merge(partial, len(self.x) * self.plan.H, mean, var, self.plan)
         return {"mean": mean, "var": var}
 
@@ -142,13 +164,13 @@ class Call:
         epilogue_forward.forward(
             self.x,
             self.alpha,
-            self._table(mean, var),
+            self._table(mean, var)[0],
             y,
             epilogue_plan.NO_ARGMAX if argmax is None else argmax,
             self.shares,
             *self.mask,
             self.plan,
-            threads.count(),
+            self.threads,
         )
         return y.reshape(self.y_shape), argmax
 
@@ -158,18 +180,19 @@ class Call:
         if cache.spec.p and cache.spec.pool != "none":
             dy, _ = forward(dy, spec=Spec(p=cache.spec.p, channelwise=cache.spec.channelwise), key=cache.key)  # (3)
         dy, dx = epilogue_plan.images(dy), dx.reshape(self.x.shape)
-        table = self._table(cache.mean, cache.var)
+        table, inv_std = self._table(cache.mean, cache.var)
         dgamma = dbeta = dalpha = None
-        if cache.var is not None:
-            total, inv_std = np.empty(2 * C, "float32"), self._inv_std(cache.var)
+        if inv_std is not None:
+            total = np.empty(2 * C, "float32")
             self._run(dy, table, dx, total, self.blocks, sums_only=True)
-            dbeta, dgamma = total[:C].copy(), total[C:] * inv_std
+            dbeta, dgamma = total[:C], total[C:] * inv_std
             m = np.float32(max(1, self.x.size // max(1, C)))
-            table[3 * C :] = np.concatenate([dbeta / m, -table[C : 2 * C] * inv_std * dgamma / m])
+            np.divide(dbeta, m, out=table[3 * C : 4 * C])
+            np.multiply(table[C : 2 * C] / -m, inv_std * dgamma, out=table[4 * C :])
         if self.plan.per_element:
             dalpha = empty(self.x.shape[1:])
-            count = threads.count()
-            self._run(dy, table, dx, dalpha.reshape(-1), tasks=count * -(-self.plan.H // (count * MAP_ROWS)))
+            rows = self.threads * max(1, MAP_BYTES // max(1, 4 * self.plan.W * C))
+            self._run(dy, table, dx, dalpha.reshape(-1), tasks=self.threads * -(-self.plan.H // rows))
         else:
             dalpha = np.empty(C if self.plan.learned else 1, "float32")
             self._run(dy, table, dx, dalpha, self.blocks)
@@ -178,8 +201,8 @@ class Call:
 
     def _run(self, dy, table, dx, total, tasks: int, *, sums_only: bool = False) -> None:
         argmax = epilogue_plan.NO_ARGMAX if self.cache.argmax is None else np.ascontiguousarray(self.cache.argmax)
-        in_place, count = self.plan.per_element and not sums_only, threads.count()
-        row = self.plan.W * self.plan.C if self.plan.pool else 1
+        in_place = self.plan.per_element and not sums_only
+        row = self.plan.reach * self.plan.C if not self.plan.apart else 1
         sums = total if in_place else empty((tasks * len(total),))
         epilogue_backward.backward(
             self.x,
@@ -188,14 +211,14 @@ class Call:
             dy,
             argmax,
             self.shares,
-            empty((count * row,)),
+            empty((self.threads * row,)),
             dx,
             sums,
             int(sums_only),
             tasks,
             *self.mask,
             self.plan,
-            count,
+            self.threads,
         )
         if sums_only or (self.plan.learned and not in_place):
             epilogue_backward.add_up(sums, tasks, total)

@@ -19,6 +19,8 @@ from minicnn.ops.windows import Windows, slide
 NONE, RELU, SLOPE = (0, 1, 2)  # Plan.activation; a slope for negative x is leaky_relu's or prelu's
 BEFORE, AFTER = 1, 2  # Plan.norm
 MAX, AVG = 1, 2  # Plan.pool
+MOST_TAPS = 256  # of a window whose maximum is wanted: argmax is a byte
+MOST_COLUMNS = 6  # of windows `by_two`
 ELEMENTS, CHANNELS = 1, 2  # Plan.dropout
 
 MANY_ROWS = 16
@@ -54,7 +56,10 @@ class Plan(NamedTuple):
     per_element: int  # alpha is (H, W, C), else (C,)
     learned: int  # alpha has a gradient
     batch_statistics: int
-    apart: int  # no two windows meet, and no pixel of a row that has windows is outside them
+    apart: int  # no two windows meet; without pooling each pixel is a window
+    tiled: int  # apart, and every pixel is in one
+    by_two: int  # windows meet, two columns apart, and are so narrow that what their columns get stays in registers
+    reach: int  # columns from the first of the first window, that windows or x have
     block: int  # rows of x in one partial sum
     tile: int  # pixels in which channels are the outer loop
 
@@ -102,7 +107,10 @@ def plan(
         per_element=int(per_element),
         learned=int(spec.activation == "prelu"),
         batch_statistics=int(batch_statistics),
-        apart=int(kernel[0] <= stride[0] and kernel[1] == stride[1] and lead_w == 0 and out[1] * stride[1] >= W),
+        apart=int(kernel[0] <= stride[0] and kernel[1] <= stride[1]),
+        tiled=int(kernel == stride and lead_h == lead_w == 0 and out[0] * stride[0] >= H and out[1] * stride[1] >= W),
+        by_two=int(stride[1] == 2 < kernel[1] <= MOST_COLUMNS),
+        reach=max(out[1] * stride[1] + kernel[1], lead_w + W),
         block=_block(N * H, W, C),
         tile=TILE_BYTES // (4 * C) if 0 < C <= TILE_CHANNELS else 1,
     )  # fmt: skip
@@ -123,6 +131,14 @@ def _block(rows: int, W: int, C: int) -> int:
     """Rows in one partial sum: few enough for accuracy and for the second cache, and not all in one block."""
     most = min(BLOCK_PIXELS // max(W, 1), BLOCK_BYTES // max(4 * W * C, 1), -(-rows // LEAST_BLOCKS))
     return max(1, most)
+
+
+@functools.lru_cache(64)
+def slopes(C: int, slope: float) -> np.ndarray:
+    """leaky_relu's slope for every channel."""
+    found = np.full(C, slope, "float32")
+    found.flags.writeable = False
+    return found
 
 
 @functools.lru_cache(64)
