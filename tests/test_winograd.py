@@ -150,6 +150,34 @@ def test_equals_the_definition(case, tile, threads, monkeypatch):
 
 
 @every_tile
+@pytest.mark.parametrize("threads", [1, 2, 3, 4, 8])
+@pytest.mark.parametrize("block", [1, 150 << 10, 1 << 30], ids=["least", "uneven", "whole"])
+@pytest.mark.parametrize("case", [(3, 6, 7, 48, 130, (1, 1)), (1, 3, 4, 64, 64, (1, 1))], ids=str)
+def test_the_gradient_of_w_is_the_same_however_its_work_is_cut(case, tile, threads, block, monkeypatch):
+    """Into blocks of dU, and those or the tiles among threads, of which some then have none."""
+    monkeypatch.setattr(conv2d_winograd.threads, "count", lambda: threads)
+    monkeypatch.setattr(conv2d_winograd, "BLOCK_OF_GRADIENT", block)
+    x, w, b, dy = data(*case)
+    dw, db = np.full(w.shape, np.nan, "float32"), np.full(b.shape, np.nan)
+    conv2d_winograd.backward_weight(x, dy, dw, case[-1], tile, db)
+    assert_close([dw, db], defined(x, w, b, dy, case[-1])[2:], TOLERANCES[tile][2:])
+
+
+@pytest.mark.parametrize(("C", "channels"), [(16, 64), (64, 128), (96, 96), (128, 128), (512, 512), (1024, 16)])
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
+def test_blocks_of_the_gradient_are_small_and_shared_evenly(C, channels, threads):
+    rows, columns, parts = conv2d_winograd._cut_gradient(C, channels, 36, 576, threads)
+    assert rows % 16 == 0
+    assert columns % conv2d_winograd.PANEL == 0 or columns == channels
+    assert 4 * 36 * rows * columns <= conv2d_winograd.BLOCK_OF_GRADIENT
+    blocks, even = -(-C // rows) * -(-channels // columns), C % rows == channels % columns == 0
+    assert (blocks * parts) % threads == 0
+    assert even or parts == threads
+    if threads == 1 and 4 * 36 * C * channels <= conv2d_winograd.BLOCK_OF_GRADIENT:
+        assert (rows, columns, parts) == (C, channels, 1)
+
+
+@every_tile
 def test_a_large_batch_keeps_the_accuracy(tile):
     """Faces after a rectifier, as many terms in a sum of dw as a training step has."""
     x, w, b, dy = data(32, 22, 22, 64, 64, (1, 1))

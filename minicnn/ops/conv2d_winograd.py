@@ -25,13 +25,19 @@ margins p.  Without overlaps that is simpler; where margins are small and so dx 
 
 A thread goes through its tiles in groups, so few that V and M of a group stay in its cache.  Columns of U, M, D and dU
 lie together in panels, as the products read them.  A NaN or infinity in x or dy spreads over the tiles that read it.
+
+dU is large where there are many channels, and is read and written once a group.  So (6) goes by blocks of dU, of which
+each takes all tiles, and needs the V and D of its own rows and columns alone.  Threads share blocks, or where that is
+dearer, tiles: then each has a dU of its own, and these are added up.
 """
+
+import math
 
 import numpy as np
 
 from minicnn import backend, simd, threads
 from minicnn.ops import conv2d_winograd_transforms as transforms
-from minicnn.ops.conv2d_winograd_tiles import INPUT, OUTPUT, fetch_row, read_tiles, write_tiles
+from minicnn.ops.conv2d_winograd_tiles import INPUT, OUTPUT, read_tiles, write_tiles
 from minicnn.ops.winograd_matrices import POINTS
 from minicnn.simd import LANES, TILE_COLUMNS, TILE_ROWS, array, f32, i64, image_in, image_out, inner, shared, vector_in
 from minicnn.simd.compile import f64
@@ -42,8 +48,10 @@ PANEL = TILE_COLUMNS
 NARROW = max(PANEL // 2, LANES)  # the width of a last panel that half as many columns fill
 ROWS = TILE_ROWS * PANEL // NARROW  # of a block of narrow panels, which has as many sums as one of PANEL columns
 SPREAD = LANES  # between planes: a cache line more, or all n² would meet in the same places of the cache
-CACHE = 768 << 10  # bytes of the arrays of a group, which should stay in a thread's cache
-CACHE_OF_GRADIENT = 1280 << 10  # more, as dU is read and written once a group; half of dU where that is more
+CACHE = 320 << 10  # bytes of the arrays of a group, which should stay in a thread's cache, with some of U
+CACHE_OF_GRADIENT = 2 << 20  # more, as dU is read and written once a group; D of one plane stays in the first cache
+BLOCK_OF_GRADIENT = 2500 << 10  # bytes of a block of dU: 128 x 128 for F(4x4)
+COPY = 0.08  # the time for one entry of a copy of dU, where that of transforming a channel of a tile is 1
 
 _wide, _narrow = make_tile(TILE_ROWS, PANEL // LANES), make_tile(ROWS, NARROW // LANES)
 _turned, _turned_narrow = (make_tile(r, w // LANES, transposed=True) for r, w in ((TILE_ROWS, PANEL), (ROWS, NARROW)))
@@ -77,10 +85,11 @@ def backward_weight(x, dy, dw, padding, tile, db=None):
     C, O, count, kk = x.shape[3], dy.shape[3], threads.count(), (tile + 2) * (tile + 2)
     C16, width = _up(C, LANES), _up(O, NARROW)
     tiles = dy.shape[0] * _tiles(dy.shape, tile)
-    group = _group(max(CACHE_OF_GRADIENT, 2 * kk * C16 * width), kk * (C16 + width), -(-tiles // count))
-    scratch = backend.empty((count, kk * (group * (C16 + width) + 2 * SPREAD + 2 * LANES) + C16 + width))
-    dU, sums = backend.empty((count, kk, C16 * width + SPREAD)), np.empty((count, width))
-    _weight_products(x, dy, dU, sums, scratch, tile, *padding, group, count)
+    rows, columns, parts = _cut_gradient(C16, width, kk, tiles, count)
+    group = _group(CACHE_OF_GRADIENT, kk * (rows + columns), -(-tiles // parts))
+    scratch = backend.empty((count, kk * (group * (rows + columns) + 2 * SPREAD + 2 * LANES) + columns))
+    dU, sums = backend.empty((parts, kk, C16 * width + SPREAD)), np.empty((parts, width))
+    _weight_products(x, dy, dU, sums, scratch, tile, *padding, rows, columns, group, count)
     _weight_gradient(dU, scratch, dw, tile, count)
     if db is not None:
         db[...] = sums.sum(0)[:O]
@@ -110,6 +119,25 @@ def _group(space, floats, tiles):
     return max(1, min(space // (4 * floats * ROWS), -(-tiles // ROWS))) * ROWS
 
 
+def _cut_gradient(C16, width, kk, tiles, count):
+    """The rows and columns of the blocks of dU, and in how many parts the tiles go, at the least cost.
+
+    Each block of columns needs all of V, each of rows all of D, which costs two thirds of V for a channel.  Threads
+    share blocks x parts.  Where blocks differ in size, that is even only if each thread has a part and all blocks.
+    With parts there are as many copies of dU, which have to be written and added up.
+    """
+    heights = [_up(-(-C16 // n), LANES) for n in range(1, C16 // LANES + 1)]
+    widths = [min(_up(-(-width // n), PANEL), width) for n in range(1, -(-width // PANEL) + 1)]
+    blocks = [(r, c) for r in heights for c in widths if 4 * kk * r * c <= BLOCK_OF_GRADIENT]
+    ways = []
+    for rows, columns in blocks or [(LANES, widths[-1])]:
+        down, across, even = -(-C16 // rows), -(-width // columns), C16 % rows == width % columns == 0
+        parts = count // math.gcd(down * across, count) if even else count
+        copies = COPY * kk * C16 * width * count / max(tiles, 1) if parts > 1 else 0
+        ways.append((across * C16 + down * width * 2 / 3 + copies, rows, columns, parts))
+    return min(ways)[1:]
+
+
 def _up(count, step):
     return -(-count // step) * step
 
@@ -133,10 +161,10 @@ def _convolve(side, x, U, b, y, scratch, tile, top, left, group, slope, count, t
     V, M, sums = _parts(scratch[t], kk * v_plane, kk * m_plane)
     grid, first, last = _share(y.shape if side == INPUT else x.shape, tile, top, left, side == OUTPUT, t, count)
     for start in range(first, last, group):
-        size, ahead = min(group, last - start), min(group, last - start - group)
+        size = min(group, last - start)
         read_tiles(side, x, grid, start, size, V, (C16, C16), group, v_plane, sums)
         for p in range(0, whole, PANEL):
-            width, row = min(PANEL, whole - p), 0
+            width = min(PANEL, whole - p)
             for k in range(kk):
                 u = k * U.shape[1] + p * C
                 for m in range(0, size, TILE_ROWS if width == PANEL else ROWS):
@@ -145,60 +173,56 @@ def _convolve(side, x, U, b, y, scratch, tile, top, left, group, slope, count, t
                         _wide(*block, C, 1, 0, 0, 0)
                     else:
                         _narrow(*block, C, 1, 0, 0, 0)
-                    if row < size * tile:
-                        fetch_row(1 - side, y, grid, start + row // tile, row % tile, p, width)
-                    if p == 0 and row < ahead * tile:
-                        fetch_row(side, x, grid, start + group + row // tile, row % tile, 0, C)
-                    row += 1
             write_tiles(1 - side, M, width, m_plane, b, p, y, grid, start, size, slope)
 
 
-@shared((image_in, image_in, array(3, writable=True), array(2, f64, writable=True), _scratch, *[i64] * 5))
-def _weight_products(x, dy, dU, sums, scratch, tile, top, left, group, count, t):
-    """(2), (5), (6) for the tiles of thread t."""
-    C, whole, kk = x.shape[3], sums.shape[1], (tile + 2) * (tile + 2)
-    C16 = (C + LANES - 1) // LANES * LANES
-    v_plane, d_plane = group * C16 + SPREAD, group * whole + SPREAD
-    V, D, rest = _parts(scratch[t], kk * v_plane, kk * d_plane)
-    grid, first, last = _share(dy.shape, tile, top, left, False, t, count)
-    dU, sums, totals = dU[t], sums[t], rest[C16:]
-    sums[:] = 0
-    if first == last:
-        dU[:] = 0
-    for start in range(first, last, group):
-        size, ahead = min(group, last - start), min(group, last - start - group)
-        totals[:whole] = 0
-        read_tiles(INPUT, x, grid, start, size, V, (C16, C16), group, v_plane, rest)
-        read_tiles(OUTPUT, dy, grid, start, size, D, (PANEL, whole), group, d_plane, totals)
-        for o in range(whole):
-            sums[o] += totals[o]
-        row = 0
-        for k in range(kk):
-            for p in range(0, whole, PANEL):
-                width, c = min(PANEL, whole - p), 0
-                while c < C16:
-                    block = (V, k * v_plane + c, C16, D, k * d_plane + p * group, width, dU[k], p * C16 + c * width)
-                    c += _add_block(block, width, C16 - c, size, start > first)
-                    if row < ahead * tile:
-                        following = start + group + row // tile
-                        fetch_row(INPUT, x, grid, following, row % tile, 0, C)
-                        fetch_row(OUTPUT, dy, grid, following, row % tile, 0, dy.shape[3])
-                    row += 1
+@shared((image_in, image_in, array(3, writable=True), array(2, f64, writable=True), _scratch, *[i64] * 7))
+def _weight_products(x, dy, dU, sums, scratch, tile, top, left, rows, columns, group, count, t):
+    """(2), (5), (6) for the blocks of dU, rows x columns, and the parts of the tiles that thread t has."""
+    whole, kk, parts = sums.shape[1], (tile + 2) * (tile + 2), dU.shape[0]
+    C16 = (x.shape[3] + LANES - 1) // LANES * LANES
+    across = (whole + columns - 1) // columns
+    blocks = (C16 + rows - 1) // rows * across
+    v_plane, d_plane = group * rows + SPREAD, group * columns + SPREAD
+    V, D, totals = _parts(scratch[t], kk * v_plane, kk * d_plane)
+    for unit in range(blocks * parts * t // count, blocks * parts * (t + 1) // count):
+        part, block = unit // blocks, unit % blocks
+        c, o = block // across * rows, block % across * columns
+        height, width = min(rows, C16 - c), min(columns, whole - o)
+        some_x, some_dy = x[:, :, :, c : c + height], dy[:, :, :, o : o + width]
+        grid, first, last = _share(dy.shape, tile, top, left, False, part, parts)
+        if c == 0:
+            sums[part, o : o + width] = 0
+        for start in range(first, max(last, first + 1), group):  # once without tiles, too, for zeros
+            size = min(group, last - start)
+            totals[:width] = 0
+            read_tiles(INPUT, some_x, grid, start, size, V, (height, height), group, v_plane, totals)
+            read_tiles(OUTPUT, some_dy, grid, start, size, D, (PANEL, width), group, d_plane, totals)
+            if c == 0:
+                for i in range(width):
+                    sums[part, o + i] += totals[i]
+            for k in range(kk):
+                for p in range(0, width, PANEL):
+                    panel, r = min(PANEL, width - p), 0
+                    at, to = k * d_plane + p * group, (o + p) * C16 + c * panel
+                    while r < height:
+                        product = (V, k * v_plane + r, height, D, at, panel, dU[part, k], to + r * panel)
+                        r += _add_block(product, panel, height - r, size, start > first)
 
 
 @inner
-def _add_block(block, width, left, size, add):
-    """A block of (6), of at most `left` rows; returns of how many."""
+def _add_block(product, width, left, size, add):
+    """Some rows of (6), of the `left` that remain; returns how many."""
     if width == PANEL and left >= TILE_ROWS:
-        _turned(*block, width, size, 1, 0, 0, add)
+        _turned(*product, width, size, 1, 0, 0, add)
         return TILE_ROWS
     if width == PANEL:
-        _turned_rest(*block, width, size, 1, 0, 0, add)
+        _turned_rest(*product, width, size, 1, 0, 0, add)
         return 2
     if left >= ROWS:
-        _turned_narrow(*block, width, size, 1, 0, 0, add)
+        _turned_narrow(*product, width, size, 1, 0, 0, add)
         return ROWS
-    _turned_narrow_rest(*block, width, size, 1, 0, 0, add)
+    _turned_narrow_rest(*product, width, size, 1, 0, 0, add)
     return 2 * PANEL // NARROW
 
 
@@ -246,7 +270,7 @@ def _transform_weights(w, scale, U, scratch, tile, count, t):
 
 @shared((array(3), _scratch, image_out, i64, i64))
 def _weight_gradient(dU, scratch, dw, tile, count, t):
-    """dw by (7) from the sum over the threads' dU, of the rows of one thread."""
+    """dw by (7) from the sum over the parts' dU, of the rows of one thread."""
     _, _, C, O = dw.shape
     si, sj, sc = dw.strides[0] // 4, dw.strides[1] // 4, dw.strides[2] // 4
     n, whole, C16 = tile + 2, (O + NARROW - 1) // NARROW * NARROW, (C + LANES - 1) // LANES * LANES

@@ -5,7 +5,8 @@
 X[i, j] is the vector i x_row + j x_column elements behind element x of the array X, and so for T.  Of a matrix for each
 tile size m that of the call's m is taken.  A transform is a few dozen additions and multiplications of vectors that
 never leave the registers; `sandwich` writes them down.  Where X or T is in an image, x_window or t_window tells what of
-it exists (see `Grid`); for the usual case, all of it, there is a program of its own.
+it exists (see `Grid`); for the usual case, all of it, there is a program of its own.  Of the image, the memory `ahead`
+elements further is asked for on the way, so that it is near when its turn comes.
 """
 
 from collections.abc import Callable
@@ -28,20 +29,22 @@ _KINDS = {"x_window": _WINDOW, "t_window": _WINDOW, "slope": types.float32}
 
 
 class _Compiled:
-    """What a transform is made of, as instructions; its arguments by name.  inside: every window is all there."""
+    """What a transform is made of, as instructions; its arguments by name.
 
-    def __init__(self, context, builder, names, kinds, values, inside=False):
-        self.context, self.builder, self.inside = context, builder, inside
+    inside: all of the window is there.  shared: how many rows and columns of it the tiles before have, too.
+    """
+
+    def __init__(self, context, builder, names, kinds, values, shared=0, inside=False):
+        self.context, self.builder, self.shared, self.inside = context, builder, shared, inside
         self.kinds, self.values = dict(zip(names, kinds, strict=True)), dict(zip(names, values, strict=True))
 
     def grid(self, name: str) -> Grid:
         """X or T."""
         row, column, window = (self.values.get(f"{name.lower()}_{k}") for k in ("row", "column", "window"))
-        return Grid(self.builder, self._address(name), row, column, None if self.inside else window)
-
-    def window(self, of_x: int, of_t: int) -> tuple[Any, int]:
-        """The window there is, or None, and which of these numbers of rows the grid has that it belongs to."""
-        return (self.values["x_window"], of_x) if "x_window" in self.values else (self.values.get("t_window"), of_t)
+        grid = Grid(self.builder, self._address(name), row, column, None if self.inside else window)
+        if window is not None:
+            grid.fetch(self.values["ahead"], self.shared)
+        return grid
 
     def load(self, name: str) -> Value:
         """The vector at element s of the array S."""
@@ -131,21 +134,22 @@ def _define(program: Callable[..., None], more: str, matrix_of: dict[int, Matrix
         tiles[m] = tuple(tuple(float(c) for c in row) for row in matrix)
     if numba.config.DISABLE_JIT:
         return lambda m, *args: program(tiles[m], _Computed(names, args))
+    windowed = next((name for name in names if name.endswith("_window")), None)
 
     def generate(context, builder, sig, args):
         arguments = context, builder, names, sig.args[1:], args[1:]
         for m, L in tiles.items():
             with builder.if_then(builder.icmp_signed("==", args[0], args[0].type(m))):
-                p = _Compiled(*arguments)
-                window, extent = p.window(len(L[0]), len(L))
-                if window is None:
-                    program(L, p)
+                if windowed is None:
+                    program(L, _Compiled(*arguments))
                     continue
+                extent = len(L[0]) if windowed == "x_window" else len(L)
+                window = args[1 + names.index(windowed)]
                 with builder.if_else(is_all(builder, window, extent)) as (then, otherwise):
                     with then:
-                        program(L, _Compiled(*arguments, inside=True))
+                        program(L, _Compiled(*arguments, extent - m, inside=True))
                     with otherwise:
-                        program(L, p)
+                        program(L, _Compiled(*arguments, extent - m))
         return context.get_dummy_value()
 
     def build(*given):
@@ -162,8 +166,8 @@ _OF = {m: matrices(points) for m, points in POINTS.items()}
 
 weights = _define(_plainly, "", {m: of.G for m, of in _OF.items()})  # U
 weight_gradients = _define(_plainly, "", {m: transposed(of.G) for m, of in _OF.items()})  # dw
-inputs = _define(_plainly, "x_window", {m: transposed(of.B) for m, of in _OF.items()})  # V
-output_gradients = _define(_summing, "x_window S s", {m: of.A for m, of in _OF.items()})  # D; S += all of X
-outputs = _define(_rectifying, "t_window B b slope", {m: transposed(of.A) for m, of in _OF.items()})  # y
+inputs = _define(_plainly, "x_window ahead", {m: transposed(of.B) for m, of in _OF.items()})  # V
+output_gradients = _define(_summing, "x_window ahead S s", {m: of.A for m, of in _OF.items()})  # D; S += all of X
+outputs = _define(_rectifying, "t_window ahead B b slope", {m: transposed(of.A) for m, of in _OF.items()})  # y
 # dx, added to what is there in the first two rows if above, not 0, is 1, and in the first two columns if before is 1
-input_gradients = _define(_overlapping, "t_window above before", {m: of.B for m, of in _OF.items()})
+input_gradients = _define(_overlapping, "t_window ahead above before", {m: of.B for m, of in _OF.items()})

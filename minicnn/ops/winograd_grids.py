@@ -40,8 +40,15 @@ class Grid:
     def __init__(self, builder, base, row, column, window=None):
         self.builder, self.base, self.row, self.column = builder, base, row, column
         self.window: Any = None if window is None else cgutils.unpack_tuple(builder, window)
+        self.ahead: Any = None
+        self.first = 0
         self.down: dict[int, Any] = {}  # row i -> a bit for each lane that exists there
         self.right: dict[int, Any] = {}  # column j -> as many bits
+
+    def fetch(self, ahead, first: int) -> None:
+        """With each vector in rows and columns from `first` on, ask for the memory `ahead` elements further: a few
+        instructions at a time among the arithmetic, where they cost nothing."""
+        self.ahead, self.first = ahead, first
 
     def read(self, i: int, j: int, also=None) -> Value:
         """Vector (i, j); zeros where `also`, a mask if there is one, is not set."""
@@ -60,7 +67,10 @@ class Grid:
 
     def _address(self, i: int, j: int):
         down, right = self.builder.mul(self.row, _LONG(i)), self.builder.mul(self.column, _LONG(j))
-        return self.builder.gep(self.base, [self.builder.add(down, right)])
+        address = self.builder.gep(self.base, [self.builder.add(down, right)])
+        if self.ahead is not None and min(i, j) >= self.first:
+            vector.emit_prefetch(self.builder, self.builder.gep(address, [self.ahead]))
+        return address
 
     def _bits(self, i: int, j: int):
         """A bit for each lane that exists."""
