@@ -137,6 +137,17 @@ def along(function, *arguments):
     return y
 
 
+def call(function, *arguments):
+    """function(*arguments), from compiled code."""
+    numba.njit(lambda *args: function(*args))(*arguments)
+
+
+def test_a_part_of_kernels_refuses_to_be_called_from_python():
+    if not numba.config.DISABLE_JIT:
+        with pytest.raises(TypeError, match=r"^copy is a part of kernels, and can be called by kernels alone$"):
+            move.copy(np.zeros((1, 1), "float32"), 0, 1, np.zeros((1, 1), "float32"), 0, 1, 1, 1)
+
+
 # tiles: rows, sixteens of columns, transposed, part
 TILES = ((6, 1, False, False), (2, 2, False, False), (1, 1, False, True), (6, 1, True, False), (3, 1, True, True))
 
@@ -150,7 +161,7 @@ def test_tiles(rows, wide, transposed, part, add):
     made = tile.make_tile(rows, wide, transposed=transposed, part=part)
     columns = (5,) if part else ()
     places = (A, 3, 9, B, 4, 33, C, 5, 41, 7, 3, 2, 11, add, *columns)
-    numba.njit(lambda *args: made(*args))(*places)
+    call(made, *places)
     plainly = functools.partial(plain.tile, transposed, rows, 5 if part else LANES * wide)
     plainly(*places[:6], want, *places[7:14])
     np.testing.assert_allclose(C, want, rtol=1e-5, atol=1e-5)
@@ -167,7 +178,7 @@ def test_matrices_of_every_size(M, N, transposed):
     )
     before, stored = C.copy(), np.ascontiguousarray(A.swapaxes(1, 2)) if transposed else A
     function = simd.multiply_tn if transposed else simd.multiply_nn
-    function(stored, 0, M if transposed else K, B, 0, N, C, 2, N + 3, M, N, K, H, M * K, K * N, 1)
+    call(function, stored, 0, M if transposed else K, B, 0, N, C, 2, N + 3, M, N, K, H, M * K, K * N, 1)
     want = before.copy()
     want[:M, 2 : N + 2] += np.einsum("hmk,hkn->mn", A.astype("float64"), B)
     np.testing.assert_allclose(C, want, rtol=1e-5, atol=1e-5)
@@ -179,7 +190,7 @@ def test_transposing_and_copying(M, N):
     A = np.random.default_rng(0).standard_normal((M, N + 3), "float32")
     for function, shape in ((move.transpose, (N, M + 2)), (move.copy, (M, N + 2))):
         B = np.zeros((shape[0] + 1, shape[1]), "float32")
-        function(A, 1, N + 3, B, 1, shape[1], M, N)
+        call(function, A, 1, N + 3, B, 1, shape[1], M, N)
         want = np.zeros_like(B)
         want[: shape[0], 1:-1] = A[:, 1 : N + 1] if function is move.copy else A[:, 1 : N + 1].T
         assert np.array_equal(B, want)

@@ -52,7 +52,7 @@ class Cache(NamedTuple):
     windows: Windows  # those that A slides over y
 
 
-@accelerated()
+@accelerated("numba")
 def forward(
     x: Array,
     w: Array,
@@ -72,7 +72,7 @@ def forward(
     return (y if b is None else y + b), Cache(x, w, b is not None, windows)  # (4)
 
 
-@accelerated()
+@accelerated("numba")
 def backward(dy: Array, cache: Cache) -> tuple[Array, Array, Array | None]:
     """(dx, dw, db) from dy = ∂L/∂y; db is None where there was no bias."""
     x, w, has_bias, windows = cache

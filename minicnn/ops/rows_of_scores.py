@@ -1,10 +1,7 @@
 """The CPU kernels of `softmax` and `log_softmax`: row after row of K scores, sixteen scores at once."""
 
 import math
-from collections.abc import Callable
-from typing import Any
 
-import numba
 import numpy as np
 
 from minicnn import simd, threads
@@ -12,10 +9,11 @@ from minicnn.backend import Array, empty
 from minicnn.simd import LANES, broadcast, greater, i64, inner, lanes, select, vector_in, vector_out, whole
 from minicnn.simd.compile import OPTIONS, Kernel
 from minicnn.simd.functions import exp
+from minicnn.simd.parts import inner_with
 
 SHARE = 1 << 12  # scores that are worth a thread
 # x - M - ln S as it stands: x - (M + ln S) loses the small logarithm of scores like 10⁴
-in_this_order: Callable[..., Any] = numba.njit(**OPTIONS | {"fastmath": {"contract", "nsz"}})
+in_this_order = inner_with(OPTIONS | {"fastmath": {"contract", "nsz"}})
 
 
 def values(x: Array, logarithm: bool) -> Array:

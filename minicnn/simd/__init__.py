@@ -4,6 +4,7 @@ Numba compiles a loop over array elements to scalar or modest vector code.  The 
 sixteen floats in one register, keep a block of a matrix product in registers.  So this room gives Numba a vector type.
 
     compile.py   @kernel: one compiled function, its argument types written down, cached on disk;  @inner: its parts
+    parts.py     how parts are compiled: within the kernels that use them, and not by themselves before
     shared.py    @shared: a kernel that all threads run, each its part
     vector.py    the type of sixteen float32 (and sixteen int32), its arithmetic, loads and stores
     tile.py      the matrix product of one block in registers, and the walk over a matrix in such blocks

@@ -23,6 +23,8 @@ import numba
 import numpy as np
 from numba import types
 
+from minicnn.simd.parts import inner_with, without_garbage_collection
+
 f32, f64, i64, u8, u64 = types.float32, types.float64, types.int64, types.uint8, types.uint64
 
 # What may be assumed of float arithmetic: a product and a sum may be one instruction, sums may be reordered, the sign
@@ -42,7 +44,7 @@ def array(ndim: int, dtype: Any = f32, *, strided: bool = False, writable: bool 
 image_in, image_out = array(4, strided=True), array(4, strided=True, writable=True)  # (N, H, W, C), any strides
 vector_in, vector_out = array(1), array(1, writable=True)  # contiguous
 
-inner: Callable[..., Any] = numba.njit(**OPTIONS, no_cfunc_wrapper=True)  # a part of kernels, compiled into each
+inner = inner_with(OPTIONS)  # decorates a part of kernels, which is compiled into each
 
 
 class Kernel:
@@ -81,7 +83,8 @@ def machine_code(function: Callable[..., None], arguments: tuple[Any, ...], stam
         made._cache._cache_file._source_stamp = stamp
     except RuntimeError:  # no folder can be written: compiled again in every process
         made = numba.njit(**OPTIONS)(function)
-    made.compile(types.void(*arguments))
+    with without_garbage_collection():
+        made.compile(types.void(*arguments))
     made.disable_compile()
     if made.stats.cache_misses and Kernel.announce:
         Kernel.announce(made.stats.cache_path)
@@ -96,7 +99,7 @@ def kernel(arguments: tuple[Any, ...]) -> Callable[[Callable[..., None]], Kernel
 
 def _say(folder: str | None) -> None:
     kept = f"kept in {folder}" if folder else "not kept, for no cache folder can be written"
-    print(f"minicnn compiles its CPU kernels, about half a minute in all ({kept})", file=sys.stderr)
+    print(f"minicnn compiles its CPU kernels, about 20 seconds in all ({kept})", file=sys.stderr)
 
 
 Kernel.announce = _say

@@ -17,6 +17,7 @@ from minicnn.simd import plain
 from minicnn.simd.compile import inner
 from minicnn.simd.vector import (
     LANES,
+    address,
     load,
     load_part,
     pointer,
@@ -101,6 +102,11 @@ _block, _block_part = _make_block(part=False), _make_block(part=True)
 @inner
 def transpose(A, a, lda, B, b, ldb, M, N):
     """B (N, M) = Aᵀ of A (M, N), whose first elements are A's element a and B's element b, rows lda and ldb apart."""
+    _transpose(address(A), a, lda, address(B), b, ldb, M, N)  # compiled once for all kinds of arrays
+
+
+@inner
+def _transpose(A, a, lda, B, b, ldb, M, N):
     for m in range(0, M, LANES):
         for n in range(0, N, LANES):
             if m + LANES <= M and n + LANES <= N:
@@ -113,6 +119,11 @@ def transpose(A, a, lda, B, b, ldb, M, N):
 @inner
 def copy(A, a, lda, B, b, ldb, M, N):
     """B = A (M, N), as `transpose`, but straight."""
+    _copy(address(A), a, lda, address(B), b, ldb, M, N)
+
+
+@inner
+def _copy(A, a, lda, B, b, ldb, M, N):
     for m in range(M):
         for n in range(0, N - LANES + 1, LANES):
             prefetch(A, a + (m + AHEAD) * lda + n)

@@ -10,6 +10,7 @@ over threads is compiled once for all kernels: `_launch` takes the address of a 
 it for each t.  A kernel is then a function that puts its arguments into memory and calls `_launch`.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -63,8 +64,7 @@ class Shared(Kernel):
         with self._lock:
             if self._ready is None:
                 made = machine_code(self._entry(), (i64, *self.arguments), _stamp(self.function))
-                launch = _address_of_launch()
-                self._ready = lambda *args: made(launch, *args)
+                self._ready = functools.partial(made, _address_of_launch())
         return self._ready
 
     def _entry(self) -> Callable[..., None]:

@@ -27,6 +27,7 @@ from minicnn.simd import plain
 from minicnn.simd.compile import inner
 from minicnn.simd.vector import (
     LANES,
+    address,
     constant,
     multiply_add,
     pointer,
@@ -150,16 +151,12 @@ def _onto(builder, places, sums, get, add) -> list[Any]:
     return results
 
 
-# C = A B: blocks of TILE_ROWS rows, then pairs and single rows for what is left; narrower ones for the last columns
-_nn = make_tile(TILE_ROWS, _WIDE)
-_nn_2, _nn_1 = make_tile(2, _WIDE), make_tile(1, _WIDE)
-_nn_narrow, _nn_narrow_1 = make_tile(TILE_ROWS, 1), make_tile(1, 1)
-_nn_part, _nn_part_1 = make_tile(TILE_ROWS, 1, part=True), make_tile(1, 1, part=True)
+# C = A B: blocks of TILE_ROWS rows, then pairs and single rows for what is left; one sixteen for the last columns
+_nn, _nn_2, _nn_1 = (make_tile(rows, _WIDE) for rows in (TILE_ROWS, 2, 1))
+_nn_part, _nn_part_1 = (make_tile(rows, 1, part=True) for rows in (TILE_ROWS, 1))
 # C = Aᵀ B
-_tn = make_tile(TILE_ROWS, _WIDE, transposed=True)
-_tn_2, _tn_1 = make_tile(2, _WIDE, transposed=True), make_tile(1, _WIDE, transposed=True)
-_tn_narrow, _tn_narrow_1 = make_tile(TILE_ROWS, 1, transposed=True), make_tile(1, 1, transposed=True)
-_tn_part, _tn_part_1 = make_tile(TILE_ROWS, 1, transposed=True, part=True), make_tile(1, 1, transposed=True, part=True)
+_tn, _tn_2, _tn_1 = (make_tile(rows, _WIDE, transposed=True) for rows in (TILE_ROWS, 2, 1))
+_tn_part, _tn_part_1 = (make_tile(rows, 1, transposed=True, part=True) for rows in (TILE_ROWS, 1))
 
 
 @inner
@@ -169,66 +166,61 @@ def multiply_nn(A, a, lda, B, b, ldb, C, c, ldc, M, N, K, H, a_step, b_step, add
     A, B, C are arrays whose element a, b, c is the first of the matrix, and lda, ldb, ldc the distance of rows.  H
     products are added up, of matrices a_step and b_step further each; H = 1 for one.  add: to what C holds.
     """
+    # compiled once for all kinds of arrays
+    _blocks_nn(address(A), a, lda, address(B), b, ldb, address(C), c, ldc, M, N, K, H, a_step, b_step, add != 0)
+
+
+@inner
+def _blocks_nn(A, a, lda, B, b, ldb, C, c, ldc, M, N, K, H, a_step, b_step, add):
     n = 0
     while n + TILE_COLUMNS <= N:
-        m = 0
-        while m + TILE_ROWS <= M:
-            _nn(A, a + m * lda, lda, B, b + n, ldb, C, c + m * ldc + n, ldc, K, H, a_step, b_step, add)
-            m += TILE_ROWS
-        while m + 2 <= M:
-            _nn_2(A, a + m * lda, lda, B, b + n, ldb, C, c + m * ldc + n, ldc, K, H, a_step, b_step, add)
-            m += 2
-        if m < M:
-            _nn_1(A, a + m * lda, lda, B, b + n, ldb, C, c + m * ldc + n, ldc, K, H, a_step, b_step, add)
+        x, y, left = a, c + n, M
+        while left >= TILE_ROWS:
+            _nn(A, x, lda, B, b + n, ldb, C, y, ldc, K, H, a_step, b_step, add)
+            x, y, left = x + TILE_ROWS * lda, y + TILE_ROWS * ldc, left - TILE_ROWS
+        while left >= 2:
+            _nn_2(A, x, lda, B, b + n, ldb, C, y, ldc, K, H, a_step, b_step, add)
+            x, y, left = x + 2 * lda, y + 2 * ldc, left - 2
+        if left:
+            _nn_1(A, x, lda, B, b + n, ldb, C, y, ldc, K, H, a_step, b_step, add)
         n += TILE_COLUMNS
-    while n + LANES <= N:
-        m = 0
-        while m + TILE_ROWS <= M:
-            _nn_narrow(A, a + m * lda, lda, B, b + n, ldb, C, c + m * ldc + n, ldc, K, H, a_step, b_step, add)
-            m += TILE_ROWS
-        while m < M:
-            _nn_narrow_1(A, a + m * lda, lda, B, b + n, ldb, C, c + m * ldc + n, ldc, K, H, a_step, b_step, add)
-            m += 1
+    while n < N:
+        x, y, left, columns = a, c + n, M, min(LANES, N - n)
+        while left >= TILE_ROWS:
+            _nn_part(A, x, lda, B, b + n, ldb, C, y, ldc, K, H, a_step, b_step, add, columns)
+            x, y, left = x + TILE_ROWS * lda, y + TILE_ROWS * ldc, left - TILE_ROWS
+        while left:
+            _nn_part_1(A, x, lda, B, b + n, ldb, C, y, ldc, K, H, a_step, b_step, add, columns)
+            x, y, left = x + lda, y + ldc, left - 1
         n += LANES
-    if n < N:
-        m = 0
-        while m + TILE_ROWS <= M:
-            _nn_part(A, a + m * lda, lda, B, b + n, ldb, C, c + m * ldc + n, ldc, K, H, a_step, b_step, add, N - n)
-            m += TILE_ROWS
-        while m < M:
-            _nn_part_1(A, a + m * lda, lda, B, b + n, ldb, C, c + m * ldc + n, ldc, K, H, a_step, b_step, add, N - n)
-            m += 1
 
 
 @inner
 def multiply_tn(A, a, lda, B, b, ldb, C, c, ldc, M, N, K, H, a_step, b_step, add):
     """C (M, N) (+)= Σ_h A_hᵀ B_h for A_h (K, M), B_h (K, N): as `multiply_nn`, with A transposed."""
+    _blocks_tn(address(A), a, lda, address(B), b, ldb, address(C), c, ldc, M, N, K, H, a_step, b_step, add != 0)
+
+
+@inner
+def _blocks_tn(A, a, lda, B, b, ldb, C, c, ldc, M, N, K, H, a_step, b_step, add):
     n = 0
     while n + TILE_COLUMNS <= N:
-        m = 0
-        while m + TILE_ROWS <= M:
-            _tn(A, a + m, lda, B, b + n, ldb, C, c + m * ldc + n, ldc, K, H, a_step, b_step, add)
-            m += TILE_ROWS
-        while m + 2 <= M:
-            _tn_2(A, a + m, lda, B, b + n, ldb, C, c + m * ldc + n, ldc, K, H, a_step, b_step, add)
-            m += 2
-        if m < M:
-            _tn_1(A, a + m, lda, B, b + n, ldb, C, c + m * ldc + n, ldc, K, H, a_step, b_step, add)
+        x, y, left = a, c + n, M
+        while left >= TILE_ROWS:
+            _tn(A, x, lda, B, b + n, ldb, C, y, ldc, K, H, a_step, b_step, add)
+            x, y, left = x + TILE_ROWS, y + TILE_ROWS * ldc, left - TILE_ROWS
+        while left >= 2:
+            _tn_2(A, x, lda, B, b + n, ldb, C, y, ldc, K, H, a_step, b_step, add)
+            x, y, left = x + 2, y + 2 * ldc, left - 2
+        if left:
+            _tn_1(A, x, lda, B, b + n, ldb, C, y, ldc, K, H, a_step, b_step, add)
         n += TILE_COLUMNS
-    while n + LANES <= N:
-        m = 0
-        while m + TILE_ROWS <= M:
-            _tn_narrow(A, a + m, lda, B, b + n, ldb, C, c + m * ldc + n, ldc, K, H, a_step, b_step, add)
-            m += TILE_ROWS
-        while m < M:
-            _tn_narrow_1(A, a + m, lda, B, b + n, ldb, C, c + m * ldc + n, ldc, K, H, a_step, b_step, add)
-            m += 1
+    while n < N:
+        x, y, left, columns = a, c + n, M, min(LANES, N - n)
+        while left >= TILE_ROWS:
+            _tn_part(A, x, lda, B, b + n, ldb, C, y, ldc, K, H, a_step, b_step, add, columns)
+            x, y, left = x + TILE_ROWS, y + TILE_ROWS * ldc, left - TILE_ROWS
+        while left:
+            _tn_part_1(A, x, lda, B, b + n, ldb, C, y, ldc, K, H, a_step, b_step, add, columns)
+            x, y, left = x + 1, y + ldc, left - 1
         n += LANES
-    if n < N:
-        m = 0
-        while m + TILE_ROWS <= M:
-            _tn_part(A, a + m, lda, B, b + n, ldb, C, c + m * ldc + n, ldc, K, H, a_step, b_step, add, N - n)
-            m += TILE_ROWS
-        while m < M:
-            _tn_part_1(A, a + m, lda, B, b + n, ldb, C, c + m * ldc + n, ldc, K, H, a_step, b_step, add, N - n)
-            m += 1

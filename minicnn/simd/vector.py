@@ -21,8 +21,9 @@ from typing import Any
 
 import numba
 from llvmlite import ir
-from numba.core import cgutils, types
-from numba.extending import intrinsic, models, overload, register_model
+from numba.core import cgutils, types, typing
+from numba.core.typing.templates import ConcreteTemplate, infer_global
+from numba.extending import intrinsic, lower_builtin, models, register_model
 
 from minicnn.simd import plain
 
@@ -54,9 +55,13 @@ register_model(_Lanes)(_Model)
 
 def pointer(context, builder, array_type, array, offset) -> Any:
     """The address of element `offset` of an array, or of what `address` made of one."""
+    return builder.gep(_first(context, builder, array_type, array), [offset])
+
+
+def _first(context, builder, array_type, array) -> Any:
     if isinstance(array_type, types.CPointer):
-        return builder.gep(array, [offset])
-    return builder.gep(cgutils.create_struct_proxy(array_type)(context, builder, value=array).data, [offset])
+        return array
+    return cgutils.create_struct_proxy(array_type)(context, builder, value=array).data
 
 
 def read(builder, address, kind=_FLOATS, align: int = 4) -> Any:
@@ -124,7 +129,7 @@ def _call(builder, name: str, result, args) -> Any:
     return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), args)
 
 
-def _prefetch(builder, address) -> None:
+def emit_prefetch(builder, address) -> None:
     """Ask for the cache line at an address, for reading, into the nearest cache."""
     kinds = [ir.IntType(8).as_pointer(), _I32, _I32, _I32]
     function = cgutils.get_or_insert_function(builder.module, ir.FunctionType(ir.VoidType(), kinds), "llvm.prefetch.p0")
@@ -212,12 +217,12 @@ store_bytes_part = _define(
 address = _define(
     "address",
     lambda a: (types.CPointer(a.dtype), (a,)),
-    lambda c, b, k, v: cgutils.create_struct_proxy(k[0])(c, b, value=v[0]).data,
+    lambda c, b, k, v: _first(c, b, k[0], v[0]),
 )
 prefetch = _define(
     "prefetch",
     lambda a, i: (types.void, (a, _index)),
-    lambda c, b, k, v: _prefetch(b, pointer(c, b, k[0], *v)),
+    lambda c, b, k, v: emit_prefetch(b, pointer(c, b, k[0], *v)),
 )
 
 broadcast = _define("broadcast", lambda x: (FLOATS, (types.float32,)), lambda c, b, k, v: repeat(b, v[0]))
@@ -274,31 +279,20 @@ def _sum_of_lanes(builder, x) -> Any:
 
 
 _OPERATORS = {
-    operator.add: ("fadd", "add"),
-    operator.sub: ("fsub", "sub"),
-    operator.mul: ("fmul", "mul"),
-    operator.truediv: ("fdiv", None),
-    operator.xor: (None, "xor"),
+    operator.add: {FLOATS: "fadd", INTS: "add"},
+    operator.sub: {FLOATS: "fsub", INTS: "sub"},
+    operator.mul: {FLOATS: "fmul", INTS: "mul"},
+    operator.truediv: {FLOATS: "fdiv"},
+    operator.xor: {INTS: "xor"},
 }
 
 
-def _overload(symbol, instructions: dict[Any, Any]) -> None:
-    """Let kernels write x + y of two vectors."""
-
-    def choose(x, y):
-        function = instructions.get(x) if isinstance(x, _Lanes) and x is y else None
-        return (lambda x, y: function(x, y)) if function else None
-
-    overload(symbol)(choose)
+def _teach(symbol, kind, name: str) -> None:
+    """Let kernels write x + y, and the like, of two vectors."""
+    infer_global(symbol)(type(name, (ConcreteTemplate,), {"cases": [typing.signature(kind, kind, kind)]}))
+    lower_builtin(symbol, kind, kind)(lambda context, builder, sig, args: getattr(builder, name)(*args))
 
 
-if not numba.config.DISABLE_JIT:
-    for _symbol, _names in _OPERATORS.items():
-        _overload(
-            _symbol,
-            {
-                kind: _elementwise(name, kind, 2, lambda b, x, y, name=name: getattr(b, name)(x, y))
-                for kind, name in zip((FLOATS, INTS), _names, strict=True)
-                if name
-            },
-        )
+for _symbol, _kinds in _OPERATORS.items():
+    for _kind, _name in _kinds.items():
+        _teach(_symbol, _kind, _name)

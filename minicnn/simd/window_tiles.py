@@ -19,8 +19,8 @@ from minicnn.simd import plain
 from minicnn.simd.tile import _Loop, _onto, _place
 from minicnn.simd.vector import (
     LANES,
-    _prefetch,
     constant,
+    emit_prefetch,
     multiply_add,
     pointer,
     read,
@@ -54,7 +54,7 @@ def make_sums(rows: int) -> Any:
         loop = _Loop(builder, K, [*sums, a, b, far])
         *sums, a_k, b_k, far = loop.values
         row = read_part(builder, b_k, columns)
-        _prefetch(builder, far)
+        emit_prefetch(builder, far)
         factors = (repeat(builder, builder.load(builder.gep(a_k, [ir.Constant(_I64, r)]))) for r in range(rows))
         following = [multiply_add(builder, f, row, s) for f, s in zip(factors, sums[:-1], strict=True)]
         following += [builder.fadd(sums[-1], row), builder.gep(a_k, [lda]), builder.gep(b_k, [ldb])]
@@ -112,7 +112,7 @@ def make_outputs(rows: int, wide: int, *, part: bool = False) -> Any:
                 write_part(builder, value, place, args[15])
             else:
                 write(builder, value, place)
-            _prefetch(builder, builder.gep(place, [ahead]))
+            emit_prefetch(builder, builder.gep(place, [ahead]))
         return context.get_dummy_value()
 
     i, f = types.int64, types.float32
