@@ -9,6 +9,7 @@ the view, so a block to which only the pool refers is free: nothing has to be gi
 holds is ever handed out again.
 """
 
+import functools
 import mmap
 import os
 import sys
@@ -20,6 +21,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 Array = Any  # numpy.ndarray | cupy.ndarray
+FLOAT32 = np.dtype("float32")
 
 DEVICE_LIBRARIES = {"cupy": "cupyx.scipy.special"}  # array library of a GPU -> where its special functions are
 
@@ -49,6 +51,11 @@ def special_module(x: object) -> ModuleType:
 def kind(x: object) -> str:
     """The accelerator that can run on x: "numba" for host arrays, "cuda" for device arrays."""
     return "cuda" if _device_library(x) else "numba"
+
+
+def host_only() -> bool:
+    """Whether no array can be on a device, for no library for that is loaded."""
+    return sys.modules.keys().isdisjoint(DEVICE_LIBRARIES)
 
 
 def is_array(x: object) -> bool:
@@ -124,24 +131,25 @@ class _Pool:
 
     def take(self, nbytes: int) -> np.ndarray:
         """A block of at least nbytes bytes that nobody else holds."""
-        size = _block_size(nbytes)
+        sizes = _fitting(nbytes)
         with self.lock:
             self.taken += 1
             if self.taken % PERIOD == 0:
                 self._give_back_idle()
-            for larger in (size, _next(size), _next(_next(size))):
-                blocks = self.blocks.get(larger, [])
+            for larger in sizes:
+                blocks = self.blocks.get(larger, ())
                 for index in range(len(blocks)):
                     if sys.getrefcount(blocks[index]) == FREE:
                         if index >= self.reached.get(larger, 0):
                             self.reached[larger] = index + 1
                         return blocks[index]
-            blocks = self.blocks.setdefault(size, [])
-            blocks.append(_fresh(size))
-            self.reached[size] = len(blocks)
+            size, *_ = sizes
+            made = self.blocks.setdefault(size, [])
+            made.append(_fresh(size))
+            self.reached[size] = len(made)
             self.held += size
             self.peak = max(self.peak, self.held)
-            return blocks[-1]
+            return made[-1]
 
     def give_back(self, needed: dict[int, int]) -> int:
         """Drop the free blocks behind the first needed[size] of each size; returns their bytes."""
@@ -168,6 +176,13 @@ class _Pool:
     def renew_lock(self) -> None:
         """In a forked child: the thread that held the lock may not be there."""
         self.lock = threading.RLock()
+
+
+@functools.lru_cache(1024)
+def _fitting(nbytes: int) -> tuple[int, ...]:
+    """The sizes of blocks that may be given for nbytes bytes, the smallest first."""
+    size = _block_size(nbytes)
+    return size, _next(size), _next(_next(size))
 
 
 def _block_size(nbytes: int) -> int:
@@ -203,7 +218,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_pool.renew_lock)
 
 
-def empty(shape: tuple[int, ...], dtype: Any = "float32") -> np.ndarray:
+def empty(shape: tuple[int, ...], dtype: Any = FLOAT32) -> np.ndarray:
     """As `np.empty`, in pooled memory: C-contiguous, from 4 KiB on 64-byte aligned, the caller's to keep and change."""
     dtype = np.dtype(dtype)
     nbytes = prod(shape) * dtype.itemsize
@@ -212,7 +227,7 @@ def empty(shape: tuple[int, ...], dtype: Any = "float32") -> np.ndarray:
     return np.ndarray(shape, dtype, _pool.take(nbytes))
 
 
-def zeros(shape: tuple[int, ...], dtype: Any = "float32") -> np.ndarray:
+def zeros(shape: tuple[int, ...], dtype: Any = FLOAT32) -> np.ndarray:
     """As `np.zeros`, in pooled memory."""
     x = empty(shape, dtype)
     x.fill(0)

@@ -49,6 +49,17 @@ def one_pool() -> contextlib.AbstractContextManager[None]:
     return threads.one_pool() if fast() else contextlib.nullcontext()
 
 
+def in_one_pool(function: Callable[..., Any]) -> Callable[..., Any]:
+    """function, its calls inside `one_pool()`."""
+
+    @functools.wraps(function)
+    def inside(*args: Any, **kwargs: Any) -> Any:
+        with one_pool():
+            return function(*args, **kwargs)
+
+    return inside
+
+
 class Op:
     """A definition and the siblings that may stand in for it; called like the definition."""
 
@@ -75,7 +86,7 @@ class Op:
         mode = _mode.get()
         if mode == "reference" or not self.kinds:
             return self.definition(*args, **kwargs)
-        kind = _kind(args) or _kind(kwargs.values()) or "numba"
+        kind = "numba" if backend.host_only() else _kind(args) or _kind(kwargs.values()) or "numba"
         if kind in self.kinds:
             sibling = self.sibling(kind)
             result = threads.run(sibling, *args, **kwargs) if kind == "numba" else sibling(*args, **kwargs)

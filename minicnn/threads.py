@@ -21,6 +21,7 @@ from collections.abc import Callable
 from typing import Any
 
 INSTALL = {"linux": "install libgomp (apt install libgomp1)", "darwin": "pip install intel-openmp"}
+TOGETHER: contextlib.AbstractContextManager[Any] = contextlib.nullcontext()  # for layers that serve several callers
 
 
 class _Numba:
@@ -44,7 +45,7 @@ class _Numba:
         numba.set_num_threads(numba.get_num_threads())  # starts them
         if numba.threading_layer() == "workqueue" and config.THREADING_LAYER == "default":
             print(f"minicnn: Numba finds no OpenMP, so small kernels are slower: {remedy()}", file=sys.stderr)
-        return threading.RLock() if numba.threading_layer() == "workqueue" else contextlib.nullcontext()
+        return threading.RLock() if numba.threading_layer() == "workqueue" else TOGETHER
 
     def forked(self) -> None:
         """In a forked child: a lock may be held by a thread that is not there."""
@@ -61,7 +62,10 @@ def run(kernel: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     """kernel(*args, **kwargs), when its turn has come; NotImplemented in a forked child that has no threads."""
     if _numba.lost:
         return NotImplemented
-    with _numba.alone or _numba.start():
+    alone = _numba.alone or _numba.start()
+    if alone is TOGETHER:
+        return kernel(*args, **kwargs)
+    with alone:
         return kernel(*args, **kwargs)
 
 
@@ -83,14 +87,29 @@ def layer() -> str:
     return numba.threading_layer()
 
 
+class _Here(threading.local):
+    """Of one thread: how many blocks of `one_pool` it is in, and the count that was found in the outermost."""
+
+    blocks = count = 0
+
+
+_here = _Here()
+
+
 def count() -> int:
-    """On how many threads a kernel that this thread calls now runs."""
+    """On how many threads a kernel that this thread calls now runs: found once in an outermost block of `one_pool`."""
+    if _here.count:
+        return _here.count
     import numba
 
     _ = _numba.alone or _numba.start()
-    if numba.get_num_threads() > _openmp_limit():
-        numba.set_num_threads(_openmp_limit())  # for this thread
-    return numba.get_num_threads()
+    found = numba.get_num_threads()
+    if found > _openmp_limit():
+        found = _openmp_limit()
+        numba.set_num_threads(found)  # for this thread
+    if _here.blocks:
+        _here.count = found
+    return found
 
 
 @functools.cache
@@ -106,10 +125,13 @@ class _OnePool:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()  # a finaliser may call a model while this thread is in here
-        self.entered = 0
+        self.entered = 0  # by how many threads
         self.limited: list[tuple[Any, int]] = []
 
     def __enter__(self) -> None:
+        _here.blocks += 1
+        if _here.blocks > 1:
+            return
         with self.lock:
             self.entered += 1
             if self.entered == 1:
@@ -118,6 +140,10 @@ class _OnePool:
                     blas.set_num_threads(1)
 
     def __exit__(self, *error: object) -> None:
+        _here.blocks -= 1
+        if _here.blocks:
+            return
+        _here.count = 0
         with self.lock:
             self.entered -= 1
             if self.entered == 0:

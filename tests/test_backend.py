@@ -94,8 +94,14 @@ def test_device_arrays(cupy):
     assert backend.special_module(x) is cupy.special
     assert backend.kind(x) == "cuda"
     assert backend.is_array(x)
+    assert not backend.host_only()
     assert np.array_equal(backend.to_host(x), np.full((2, 3), 7.0))
     assert np.array_equal(backend.to_device(x, "cpu"), np.full((2, 3), 7.0))
+
+
+def test_where_no_library_for_devices_is_loaded_arrays_are_on_the_host(monkeypatch):
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    assert backend.host_only()
 
 
 @pytest.mark.parametrize("module", ["cupyish", "my.cupy", "numpy.cupy"])

@@ -215,7 +215,11 @@ def other_activation(block):
     block.denselayer1.relu1 = nn.Tanh()
 
 
-@pytest.mark.parametrize("change", [other_eps, frozen_statistics, other_activation])
+def biased(block):
+    block.denselayer2.conv1 = nn.Conv2d(32, 32, 1, rng=0)
+
+
+@pytest.mark.parametrize("change", [other_eps, frozen_statistics, other_activation, biased])
 def test_a_block_that_the_op_cannot_compute_runs_by_its_layers(change):
     block, inner = (nn.DenseBlock(16, 2, 16, 2, rng=0) for _ in range(2))
     change(block)

@@ -7,6 +7,7 @@ import textwrap
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
+import numba
 import numpy as np
 import pytest
 
@@ -198,6 +199,18 @@ def test_an_error_on_the_way_leaves_blas_as_it_was(blas):
     with pytest.raises(ValueError, match="linear"):
         nn.Linear(3, 2)(np.ones((2, 4)))
     assert counts(blas) == [8, 1]
+
+
+def test_numba_is_asked_once_a_block_how_many_threads_there_are(blas, monkeypatch):
+    limit = threads.count()
+    answers = iter([1, limit, 1])
+    monkeypatch.setattr(numba, "get_num_threads", lambda: next(answers))
+    with threads.one_pool():
+        assert threads.count() == 1
+        with threads.one_pool():
+            assert threads.count() == 1
+        assert threads.count() == 1
+    assert [threads.count(), threads.count()] == [limit, 1]
 
 
 def test_the_real_blas_is_found():

@@ -6,7 +6,6 @@ reverse.  Either way the caller writes `y = module(x)` and `dx = module.backward
 """
 
 import contextlib
-import functools
 import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar, NamedTuple, Self
@@ -15,10 +14,11 @@ import numpy as np
 
 from minicnn import backend
 from minicnn.backend import Array
-from minicnn.dispatch import one_pool
+from minicnn.dispatch import in_one_pool
 from minicnn.nn.parameter import Parameter
 from minicnn.nn.tape import Tape, active, recorded
 
+Kind = type | tuple[type, ...]
 BOOKKEEPING = ("_arguments", "_hooks", "_tape")  # attributes of a Module that are no part of it
 
 
@@ -29,24 +29,13 @@ class LoadedKeys(NamedTuple):
     unexpected_keys: list[str]
 
 
-def _instances(kind: type, name: str, value: Any) -> Iterator[tuple[str, Any]]:
+def _instances(kind: Kind, name: str, value: Any) -> Iterator[tuple[str, Any]]:
     """(name, value) if value is a kind, or those in value if it is a list or a tuple."""
     if isinstance(value, kind):
         yield name, value
     elif isinstance(value, (list, tuple)):
         for i, v in enumerate(value):
             yield from _instances(kind, f"{name}.{i}", v)
-
-
-def _in_one_pool(backward: Callable[..., Any]) -> Callable[..., Any]:
-    """backward, as a subclass overrides it, limited to the one thread pool as its call is by the tape."""
-
-    @functools.wraps(backward)
-    def inside(*args: Any, **kwargs: Any) -> Any:
-        with one_pool():
-            return backward(*args, **kwargs)
-
-    return inside
 
 
 class Module:
@@ -63,7 +52,7 @@ class Module:
         super().__init_subclass__(**kwargs)
         Module._registry[cls._registered_name()] = cls
         if "backward" in vars(cls):
-            cls.backward = _in_one_pool(cls.backward)  # type: ignore[method-assign]
+            cls.backward = in_one_pool(cls.backward)  # type: ignore[method-assign]
         own = inspect.signature(cls.__init__)  # what help() shows; without this it would be __new__'s
         cls.__signature__ = own.replace(parameters=list(own.parameters.values())[1:])  # type: ignore[attr-defined]
 
@@ -104,10 +93,10 @@ class Module:
                 hook(self, x, y)
             return y
 
+    @in_one_pool  # as the tape's calls are, and every backward of a subclass
     def backward(self, dy: Array) -> Array:
         """Take ∂L/∂y, add to every parameter's gradient, return ∂L/∂x.  Each call of the module allows one backward."""
-        with one_pool():
-            return self.gradient(dy, recorded(self).pop(self))
+        return self.gradient(dy, recorded(self).pop(self))
 
     def config(self) -> dict[str, Any]:
         """The constructor's arguments by name, as the attributes of the same name now stand, without those that are
@@ -174,10 +163,11 @@ class Module:
     def _own(self) -> Iterator[tuple[str, Parameter]]:
         return self._held(Parameter)
 
-    def _held(self, kind: type) -> Iterator[tuple[str, Any]]:
-        for name, value in list(vars(self).items()):
-            if name not in BOOKKEEPING:
-                yield from _instances(kind, name, value)
+    def _held(self, kind: Kind) -> Iterator[tuple[str, Any]]:
+        may_hold = (kind, list, tuple)
+        held = [(n, v) for n, v in vars(self).items() if isinstance(v, may_hold) and n not in BOOKKEEPING]
+        for name, value in held:
+            yield from _instances(kind, name, value)
 
     def parameters(self) -> Iterator[Parameter]:
         """Every parameter."""
@@ -262,8 +252,15 @@ class Module:
 
     def zero_grad(self) -> None:
         """Forget every parameter's gradient."""
-        for parameter in self.parameters():
-            parameter.grad = None
+        todo, seen = [self], set()
+        while todo:  # not over parameters(), which makes up a path for each: every step comes by here
+            if (module := todo.pop()) not in seen:
+                seen.add(module)
+                for _, value in module._held((Module, Parameter)):
+                    if isinstance(value, Parameter):
+                        value.grad = None
+                    else:
+                        todo.append(value)
 
     def register_forward_hook(self, hook: Callable[["Module", Array, Array], Any]) -> Callable[[], None]:
         """Call hook(module, x, y) after every call of this module; returns a function that removes it."""

@@ -57,8 +57,8 @@ class _BatchNorm(_Norm):
     def observe(self, mean, var, m):
         """Move the running statistics towards the mean and the biased variance of a batch of m values a channel."""
         a, dtype = self.momentum, self.running_mean.dtype
-        self.running_mean = ((1 - a) * self.running_mean + a * mean).astype(dtype)
-        self.running_var = ((1 - a) * self.running_var + (a * m / (m - 1)) * var).astype(dtype)
+        self.running_mean = ((1 - a) * self.running_mean + a * mean).astype(dtype, copy=False)
+        self.running_var = ((1 - a) * self.running_var + (a * m / (m - 1)) * var).astype(dtype, copy=False)
 
     def gradient(self, dy, cache):
         op = batch_norm if isinstance(cache, batch_norm.Cache) else batch_norm_inference

@@ -8,7 +8,7 @@ written to, so several threads may call one model at once.
 import contextlib
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import Any
+from typing import Any, Self
 
 from minicnn.dispatch import one_pool
 
@@ -33,6 +33,13 @@ class Tape:
         self.under_way: list[Any] = []  # the modules whose calls are not over, outermost first
         self.trail: list[tuple[Any, Any, Any]] = []  # (module, x.shape, y.shape) of the calls that are
         self.missing = SPENT  # why a cache is not here
+
+    def __enter__(self) -> Self:
+        """A call on the way begins a block of the tape that is open already, so neither this nor its end does much."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
 
     def enter(self, module: Any) -> None:
         """A call of module begins."""
@@ -71,13 +78,13 @@ def record() -> Iterator[None]:
         _record.reset(token)
 
 
-@contextlib.contextmanager
-def active(module: Any) -> Iterator[Tape]:
+def active(module: Any) -> contextlib.AbstractContextManager[Tape]:
     """The tape of the outermost call under way in this thread: opened, and kept for backward, if that is module's."""
-    tape = _active.get()
-    if tape is not None:
-        yield tape
-        return
+    return _active.get() or _opened(module)
+
+
+@contextlib.contextmanager
+def _opened(module: Any) -> Iterator[Tape]:
     kept = _record.get()
     tape = Tape(keeps=module.training or kept is not None)
     if (old := _latest(module, kept)) is not None:

@@ -14,7 +14,7 @@ Size = int | Sequence[int]
 def floating(op: str, **arrays: Array | None) -> None:
     """TypeError unless each array (None passes) is a NumPy or CuPy array of floating-point numbers."""
     for name, a in arrays.items():
-        if a is None:
+        if a is None or (type(a) is np.ndarray and a.dtype.kind == "f"):
             continue
         if not backend.is_array(a):
             raise TypeError(f"{op}: {name} is a {type(a).__name__}, wanted a NumPy or CuPy array")
@@ -31,6 +31,8 @@ def image(op: str, x: Array) -> None:
 
 def pair(op: str, name: str, value: Size, *, least: int) -> tuple[int, int]:
     """An int or a pair (height, width) of ints >= least, as a pair."""
+    if type(value) is int and value >= least:
+        return value, value
     values: Sequence[Any] = value if isinstance(value, (tuple, list)) else (value, value)
     if len(values) != 2 or not all(isinstance(v, (int, np.integer)) and not isinstance(v, bool) for v in values):
         raise TypeError(f"{op}: {name} is {value!r}, wanted an int or a pair (height, width) of ints")

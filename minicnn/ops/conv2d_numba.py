@@ -11,6 +11,7 @@ costs transforms, of every pixel and channel, and of the weights, which many til
 pays, as measured on the shapes of the reports' networks; its first row that fits is taken.
 """
 
+import functools
 from types import ModuleType
 from typing import NamedTuple
 
@@ -123,6 +124,7 @@ def explain(
     return {p: _choose(p, x_shape, w_shape, windows, groups).name for p in PASSES}
 
 
+@functools.lru_cache(1024)
 def _choose(pass_: str, x_shape: tuple[int, ...], w_shape: tuple[int, ...], windows: Windows, groups: int) -> Row:
     """The first row of TABLE that fits."""
     kinds = _kinds(pass_, x_shape, w_shape, windows, groups)

@@ -3,7 +3,7 @@
 import numpy as np
 
 from minicnn import simd
-from minicnn.backend import Array, empty
+from minicnn.backend import FLOAT32, Array, empty
 from minicnn.ops import cross_entropy
 from minicnn.ops.cross_entropy import Cache
 from minicnn.ops.rows_of_scores import log_of_softmax
@@ -21,7 +21,7 @@ def forward(
 ) -> tuple[Array, Cache]:
     """See `cross_entropy.forward`."""
     cross_entropy._check(logits, target, weight, label_smoothing, reduction)
-    if logits.dtype != "float32":
+    if logits.dtype != FLOAT32:
         return NotImplemented
     (N, K), hard = logits.shape, target.ndim == 1
     labels = np.ascontiguousarray(target, "int64") if hard else np.empty(0, "int64")

@@ -8,7 +8,7 @@ import math
 import numpy as np
 
 from minicnn import simd, threads
-from minicnn.backend import Array, empty
+from minicnn.backend import FLOAT32, Array, empty
 from minicnn.simd import (
     LANES,
     broadcast,
@@ -43,7 +43,7 @@ def gradients(kind: int, dy: Array, saved: Array, alpha: float = 0.0) -> Array:
 
 
 def _run(kernel: Kernel, kind: int, alpha: float, *arrays: Array) -> Array:
-    if any(a.dtype != "float32" for a in arrays):
+    if any(a.dtype != FLOAT32 for a in arrays):
         return NotImplemented
     result, flat = empty(arrays[0].shape), [np.ascontiguousarray(a).reshape(-1) for a in arrays]
     parts = min(threads.count(), -(-result.size // SHARE))

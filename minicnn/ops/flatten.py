@@ -13,7 +13,7 @@ weights of a linear layer behind this op are ordered differently there.
 """
 
 import math
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from minicnn.backend import Array
 from minicnn.dispatch import accelerated
@@ -22,7 +22,7 @@ from minicnn.ops import checks
 
 class Cache(NamedTuple):
     shape: tuple[int, ...]
-    dtype: str
+    dtype: Any
 
 
 @accelerated()
@@ -31,7 +31,7 @@ def forward(x: Array) -> tuple[Array, Cache]:
     checks.floating("flatten", x=x)
     if x.ndim < 1:
         raise ValueError(f"flatten: x has shape {x.shape}, wanted (N, ...)")
-    return x.reshape(x.shape[0], math.prod(x.shape[1:])), Cache(x.shape, x.dtype.name)  # (1)
+    return x.reshape(x.shape[0], math.prod(x.shape[1:])), Cache(x.shape, x.dtype)  # (1)
 
 
 @accelerated()

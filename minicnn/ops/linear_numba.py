@@ -5,7 +5,7 @@ import math
 import numpy as np
 
 from minicnn import simd, threads
-from minicnn.backend import Array, empty
+from minicnn.backend import FLOAT32, Array, empty
 from minicnn.ops import checks, linear
 from minicnn.ops.linear import Cache
 from minicnn.simd.compile import f64
@@ -42,7 +42,7 @@ def backward(dy: Array, cache: Cache, *, input_gradient: bool = True) -> tuple[A
 
 
 def _declined(*arrays: Array | None) -> bool:
-    return any(a is not None and a.dtype != "float32" for a in arrays)
+    return any(a is not None and a.dtype != FLOAT32 for a in arrays)
 
 
 def _rows(x: Array) -> Array:

@@ -15,6 +15,7 @@ p = 0, s = 2 has 2 windows, not 1.5.)  With ceil_mode the last window may hang o
 the second part because a window must not start in the right padding.
 """
 
+import functools
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -69,6 +70,7 @@ class Windows(NamedTuple):
         return batch, top + self.image[0] + bottom, left + self.image[1] + right, channels
 
 
+@functools.lru_cache(1024)
 def slide(
     op: str, image: Pair, kernel: Pair, stride: Pair, padding: Pair, dilation: Pair = (1, 1), ceil_mode: bool = False
 ) -> Windows:

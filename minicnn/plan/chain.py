@@ -6,7 +6,7 @@ from typing import Any
 from minicnn import nn
 from minicnn.backend import Array
 from minicnn.nn import Module, Sequential
-from minicnn.nn.module import BOOKKEEPING
+from minicnn.nn.module import BOOKKEEPING, Kind
 from minicnn.nn.tape import recorded
 from minicnn.plan.epilogue import take
 from minicnn.plan.order import pooled_first
@@ -37,7 +37,7 @@ class Chain(Sequential):
             dy = backward(self.steps[k][1], dy, input_gradient or k > first)
         return dy if input_gradient else None
 
-    def _held(self, kind: type) -> Iterator[tuple[str, Any]]:
+    def _held(self, kind: Kind) -> Iterator[tuple[str, Any]]:
         return self.source._held(kind)
 
     def __getattr__(self, name: str) -> Any:

@@ -24,17 +24,17 @@ class FusedDenseBlock(Step):
     def __init__(self, path: str, block: Module):
         super().__init__([(path, block)])
         self.block = block
-        self.regular = all(type(layer) is nn.DenseLayer and _parts(layer) == PARTS for layer in block.children())
+        self.inside: list[Any] = list(block.children())
+        self.regular = all(map(_is_regular, self.inside))
 
     def norms(self) -> list[Any]:
         """The batch norms, two of each layer."""
-        return [norm for layer in self.block.children() for norm in (layer.norm1, layer.norm2)]  # type: ignore[attr-defined]
+        return [norm for layer in self.inside for norm in (layer.norm1, layer.norm2)]
 
     def weights(self) -> list[Any]:
         """The parameters in the order of the op's arguments."""
-        layers: list[Any] = list(self.block.children())
-        parts = [part for f in layers for part in (f.norm1, f.conv1, f.norm2, f.conv2)]
-        return [p for part in parts for p in part.own_parameters()]
+        pairs = [pair for f in self.inside for pair in ((f.norm1, f.conv1), (f.norm2, f.conv2))]
+        return [p for norm, conv in pairs for p in (norm.weight, norm.bias, conv.weight)]
 
     def is_one_op(self) -> bool:
         """Whether every layer is as nn.DenseLayer made it, and all are in one mode with one eps."""
@@ -68,8 +68,10 @@ class FusedDenseBlock(Step):
         return "dense_block" if self.is_one_op() else super().computes()
 
 
-def _parts(layer: Module) -> dict[str, type[Module]]:
-    return {name: type(part) for name, part in layer.named_children()}
+def _is_regular(layer: Any) -> bool:
+    """Whether a layer is made of what nn.DenseLayer makes it of."""
+    parts = {name: type(part) for name, part in layer.named_children()}
+    return type(layer) is nn.DenseLayer and parts == PARTS and not layer.conv1.bias and not layer.conv2.bias
 
 
 STEPS[nn.DenseBlock] = FusedDenseBlock

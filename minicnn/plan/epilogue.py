@@ -12,6 +12,7 @@ first tap attains it on both sides; elsewhere both are 0.  (Where s is no power 
 taps that lie an ulp apart.)  The mask stays the same, for it depends on the key, the batch and the channels alone.
 """
 
+import functools
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -122,7 +123,7 @@ class EpilogueStep(Step):
         slope = float(activation.options["slope"]) if self._spec.activation == "leaky_relu" else 0.0
         eps = float(norm.eps) if norm else 0.0
         p = float(dropout.p) if dropout and dropout.training else 0.0
-        return self._spec._replace(slope=slope, eps=eps, p=p)
+        return _with_numbers(self._spec, slope, eps, p)
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         return self.run(x, self.spec())
@@ -159,6 +160,11 @@ class EpilogueStep(Step):
 
     def computes(self) -> str:
         return named(self.spec())
+
+
+@functools.lru_cache(1024)
+def _with_numbers(spec: Spec, slope: float, eps: float, p: float) -> Spec:
+    return spec._replace(slope=slope, eps=eps, p=p)
 
 
 def named(spec: Spec) -> str:

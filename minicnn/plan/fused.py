@@ -5,6 +5,7 @@ from typing import Any
 
 from minicnn.backend import Array
 from minicnn.nn import Module
+from minicnn.nn.module import Kind
 from minicnn.nn.tape import SPENT, recorded
 from minicnn.plan.chain import Builder, backward
 from minicnn.plan.table import Table, tabulate
@@ -72,7 +73,7 @@ class Fused(Module):
     def _walk(self, path: str, seen: set[Module]) -> Iterator[tuple[str, Module]]:
         return self.source._walk(path, seen)
 
-    def _held(self, kind: type) -> Iterator[tuple[str, Any]]:
+    def _held(self, kind: Kind) -> Iterator[tuple[str, Any]]:
         return self.source._held(kind)
 
     def __reduce__(self) -> tuple[Any, ...]:

@@ -1,5 +1,6 @@
 """Convolution and linear layers, each with the epilogue that follows it."""
 
+import functools
 import sys
 from typing import Any, NamedTuple
 
@@ -80,6 +81,16 @@ class Share(NamedTuple):
     folds: bool  # the batch norm
     rest: Spec
 
+    @classmethod
+    @functools.lru_cache(1024)
+    def of(cls, spec: Spec, folds: bool) -> "Share":
+        """That of an epilogue, whose batch norm folds."""
+        rest = spec._replace(norm="none") if folds else spec
+        takes = rest.activation == "relu" or (rest.activation == "leaky_relu" and rest.slope > 0)
+        if takes and does_no_more_than_activate(rest):
+            return cls(rest.activation, folds, rest._replace(activation="none"))
+        return cls("none", folds, rest)
+
 
 class ConvStep(Step):
     """Zero padding, if it is even, a convolution, and an epilogue, if one follows.
@@ -107,12 +118,7 @@ class ConvStep(Step):
         if self.after is None:
             return Share("none", False, Spec())
         spec, norm = self.after.spec(), self.after.parts.norm
-        folds = spec.norm == "before" and type(norm) is nn.BatchNorm2d and not norm.training
-        rest = spec._replace(norm="none") if folds else spec
-        takes = rest.activation == "relu" or (rest.activation == "leaky_relu" and rest.slope > 0)
-        if takes and does_no_more_than_activate(rest):
-            return Share(rest.activation, folds, rest._replace(activation="none"))
-        return Share("none", folds, rest)
+        return Share.of(spec, spec.norm == "before" and type(norm) is nn.BatchNorm2d and not norm.training)
 
     def forward(self, x: Array) -> tuple[Array, Any]:
         share = self.share()

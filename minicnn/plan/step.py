@@ -5,6 +5,7 @@ from typing import Any
 
 from minicnn.backend import Array
 from minicnn.nn import Module
+from minicnn.nn.module import Kind
 from minicnn.nn.tape import recorded
 
 Named = tuple[str, Module]  # a layer and its path in the model
@@ -59,7 +60,7 @@ class Step(Module):
     def one_line(self) -> str:
         return ", ".join(layer.one_line() for _, layer in self.layers)
 
-    def _held(self, kind: type) -> Iterator[tuple[str, Any]]:
+    def _held(self, kind: Kind) -> Iterator[tuple[str, Any]]:
         return iter(())
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from minicnn.backend import Array
 from minicnn.nn import Module
-from minicnn.nn.module import BOOKKEEPING, _instances
+from minicnn.nn.module import BOOKKEEPING, Kind, _instances
 from minicnn.nn.tape import active
 
 OWN = (*BOOKKEEPING, "_twin_of")
@@ -46,7 +46,7 @@ class Twin(Module):
         else:
             setattr(self._twin_of, name, value)
 
-    def _held(self, kind: type) -> Iterator[tuple[str, Any]]:
+    def _held(self, kind: Kind) -> Iterator[tuple[str, Any]]:
         parts = {name: value for name, value in vars(self).items() if name not in OWN}
         for name, value in (vars(self._twin_of) | parts).items():
             if name not in BOOKKEEPING:

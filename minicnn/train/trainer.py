@@ -226,8 +226,7 @@ class Trainer:
         position = state["position"]
         self.epoch, self.batch, self.step = position["epoch"], position["batch"], position["step"]
         self.stopped = position["stopped"]
-        self._rates = state["rates"]
-        self.history = History(state["history"])
+        self._rates, self.history = state["rates"], History(state["history"])
         self._seen = _Seen.from_state(state["seen"])
         self._resumed = True
 
