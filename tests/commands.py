@@ -62,6 +62,11 @@ def call(capsys, *words, code=0):
     return out, err
 
 
+def said(err):
+    """What the command says on the error stream, but that it compiles its kernels, which is so at most once."""
+    return "".join(line for line in err.splitlines(keepends=True) if not line.startswith("minicnn compiles"))
+
+
 def refused(capsys, *words, code=2):
     """The one line on the error stream with which the command refuses."""
     _, err = call(capsys, *words, code=code)

@@ -163,7 +163,7 @@ def test_models(place, capsys):
     folder, _, _ = place
     lines = run(folder, "models")[0].splitlines()
     assert call(capsys, "models")[0].splitlines() == lines
-    assert [line.split()[0] for line in lines] == models.names()
+    assert [line.split()[0] for line in lines[: len(models.names())]] == models.names()
     assert re.fullmatch(r"leaky_bn_cnn +538,439 parameters +\S.*\.", next(x for x in lines if x[:5] == "leaky"))
     table = call(capsys, "models", "leaky_bn_cnn", "--input", 32, 48, 3)[0]
     assert "(input)" in table

@@ -5,7 +5,7 @@ import zlib
 
 import numpy as np
 import pytest
-from commands import call, refused, write_faces
+from commands import call, refused, said, write_faces
 from PIL import Image, ImageOps
 
 from minicnn import models
@@ -129,13 +129,13 @@ def test_several_photographs_at_once(model, capsys):
     first, _, again = out.splitlines()
     assert first == again
     assert first.startswith("a face.png: ")
-    assert err == "each image: largest centred square, 48x48, grey\n"
+    assert said(err) == "each image: largest centred square, 48x48, grey\n"
     x = np.stack([predict.read_image(name, GREY) for name in names])
     z = models.load(model)((x / 255).astype("float32"))
     p = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
     best = np.argsort(-p[1])[:3]
-    said = [f"{k} {p[1, k]:.3f}" for k in best]  # a bare model knows no names
-    assert out.splitlines()[1] == f"b.jpg: {said[0]} ({said[1]}, {said[2]})"
+    scores = [f"{k} {p[1, k]:.3f}" for k in best]  # a bare model knows no names
+    assert out.splitlines()[1] == f"b.jpg: {scores[0]} ({scores[1]}, {scores[2]})"
 
 
 def test_the_csv_has_the_names_of_the_images(model, capsys):
@@ -154,7 +154,7 @@ def test_a_colour_model_of_another_shape_gets_what_it_was_trained_on(capsys):
     model = models.build("leaky_bn_cnn", width=0.1, channels=3, input_size=(32, 40), classes=2, rng=0)
     models.save(model, "m", {"input_shape": "[32, 40, 3]", "class_names": '["left", "right"]'})
     out, err = call(capsys, "predict", "m", saved(Image.fromarray(PHOTO)))
-    assert err == "each image: largest centred square, 32x40, colour\n"
+    assert said(err) == "each image: largest centred square, 32x40, colour\n"
     z = models.load("m")((predict.read_image("image.png", (32, 40, 3))[None] / 255).astype("float32"))[0]
     p = np.exp(z) / np.exp(z).sum()
     names = ("left", "right") if p[0] > p[1] else ("right", "left")
@@ -215,6 +215,7 @@ def test_pixels_without_a_range_are_refused(mode, model, capsys):
         (("none.png",), "minicnn predict: none.png: no such file\n"),
         ((".",), "minicnn predict: .: no such file\n"),
         (("--data", "none.csv"), "minicnn predict: none.csv: no such file or folder\n"),
+        (("--data", "synthetic", "--box", "0,0,9,9"), "minicnn predict: --box is for photographs, not for --data\n"),
     ],
 )
 def test_usage(words, message, model, capsys):

@@ -29,6 +29,8 @@ from minicnn.data.dataset import Dataset
         (dict(labels=np.array([-2, 0])), ValueError, "label -2 of image 0 is no index"),
         (dict(usage=np.array([b"a", b"b"])), TypeError, r"usage is \|S1, wanted a NumPy array of str"),
         (dict(usage=np.array(["a"])), ValueError, r"usage has shape \(1,\), wanted \(2,\)"),
+        (dict(ids=np.array(["a"])), ValueError, r"ids has shape \(1,\), wanted \(2,\)"),
+        (dict(ids=np.array([4, 5])), TypeError, "ids is int64, wanted a NumPy array of str"),
     ],
 )
 def test_a_dataset_that_does_not_fit(change, error, message):
@@ -53,6 +55,13 @@ def test_subsets():
         noted.subset(np.array([True, False, True]))
     with pytest.raises(TypeError, match=r"got float64 \(1,\), wanted 1-D integers or booleans"):
         noted.subset([1.5])
+
+
+def test_ids_stay_with_their_images():
+    named = replace(FACES, ids=np.array([f"face {k}" for k in range(21)]))
+    assert named.subset(named.labels == 2).ids.tolist() == ["face 2", "face 9", "face 16"]
+    assert named.split("PublicTest").ids[0] == "face 14"
+    assert FACES.subset([1]).ids is None
 
 
 def test_splits_and_what_is_printed():

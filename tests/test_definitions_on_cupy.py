@@ -74,6 +74,13 @@ def same(device, host, xp, dtype):
 
 MODULES = {
     "leaky_bn_cnn": lambda: models.leaky_bn_cnn(input_size=16, width=0.1, rng=0),
+    "Ensemble": lambda: models.Ensemble(
+        [
+            models.mini_xception(input_size=16, width=0.5, rng=0),
+            models.resnet18_fer(input_size=16, width=0.05, rng=1),
+        ],
+        [1, 3],
+    ),
     "DenseBlock": lambda: nn.Sequential(nn.DenseBlock(1, 2, 3, rng=0), nn.GlobalAvgPool2d(), nn.Linear(7, 7, rng=1)),
     "Residual": lambda: nn.Sequential(
         nn.Residual(nn.Sequential(nn.Conv2d(1, 4, 3, padding=1, rng=0), nn.PReLU(4)), nn.Conv2d(1, 4, 1, rng=1)),

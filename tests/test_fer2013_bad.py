@@ -133,6 +133,10 @@ IN_PLACE = {  # one of the 21 rows or images is bad: what writes the data, the m
 BESIDE = {  # a bad row or image beside the 21
     "course, train": (course(edit=append("train.csv", "9,1 2")), r"train.csv line 16: label is '9'"),
     "course, test": (course(edit=append("test.csv", "9,1 2")), r"test.csv line 9: 2 pixels, wanted 2304"),
+    "course, long id": (
+        course(edit=append("test.csv", "7" * 101 + ",1 2")),
+        r"test.csv line 9: id '7{20}'\.\.\. has 101 bytes, wanted at most 100",
+    ),
     "course, label": (
         course(edit=append("test_labels.csv", "1,x")),
         r"test_labels.csv line 9: label is 'x', wanted 0 to 6",

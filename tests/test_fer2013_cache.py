@@ -38,6 +38,17 @@ def test_equal_content_is_read_once(write, tmp_path, readers):
     assert readers == [path, path]  # the first and the last
 
 
+def test_ids_are_kept(tmp_path, readers):
+    path = course()(tmp_path, FACES) / "test.csv"
+    for _ in range(2):
+        assert load_fer2013(path).ids.tolist() == [str(i) for i in range(100, 107)]
+    assert readers == [path]
+    both = load_fer2013(tmp_path)
+    assert both.ids.tolist() == [""] * 14 + [str(i) for i in range(100, 107)]
+    assert load_fer2013(tmp_path, "PublicTest").ids[-1] == "106"
+    assert load_fer2013(path.with_name("train.csv")).ids is None
+
+
 def test_the_cache_goes_by_content_not_by_name(tmp_path, readers):
     path = kaggle()(tmp_path, FACES)
     load_fer2013(path)

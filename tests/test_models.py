@@ -1,6 +1,7 @@
 """The networks of the reports: parameter counts as stated there, shapes, options, gradients."""
 
 import functools
+import inspect
 
 import numpy as np
 import pytest
@@ -16,10 +17,15 @@ TOTALS = {  # 48x48x1, 7 classes
     "zero_pad_cnn": 4_087_323,
     "deep_dnn": 5_447_687,
     "leaky_bn_cnn": 538_439,
+    "vgg_fer": 40_374_599,
+    "resnet18_fer": 11_171_271,  # torchvision's on CIFAR, 11,173,962, but for two channels of input and three classes
+    "mini_xception": 56_951,  # trained ones of the authors' program, whose 58,423 count running statistics
 }
 STATED = {  # parameters of the layers that have any, in order
     "prelu_cnn": "1664 123904 36928 30976 36928 30976 73856 12800 147584 12800 1638912 512 262656 512 3591",
     "zero_pad_cnn": "1664 36928 36928 55392 110720 147584 2880900 810900 6307",
+    "prelu_dnn": "1180160 512" + 5 * " 262656 512" + " 3591",
+    "deep_dnn": "2360320 1049600 787200 590592 393728 262656 3591",
 }
 SIZES = {  # kind of layer -> output height and width (or length) of each, in order
     "three_conv": (nn.MaxPool2d, [23, 10, 4]),
@@ -30,8 +36,24 @@ SIZES = {  # kind of layer -> output height and width (or length) of each, in or
     "leaky_bn_cnn": (nn.MaxPool2d, [24, 12, 6, 3]),
     "prelu_dnn": (nn.Linear, [512] * 6 + [7]),
     "deep_dnn": (nn.Linear, [1024, 1024, 768, 768, 512, 512, 7]),
+    "vgg_fer": (nn.MaxPool2d, [24, 12, 6, 3]),
+    "resnet18_fer": (nn.BatchNorm2d, [48] * 5 + [24] * 5 + [12] * 5 + [6] * 5),
+    "mini_xception": (nn.BatchNorm2d, [46, 44, 44, 44, 22, 22, 22, 11, 11, 11, 6, 6, 6, 3]),
 }
-SHALLOW = {"densenet201_fer": {"layers": (2, 1)}}  # for tests that would take long on 98 dense layers
+CHANNELS = {  # of the convolutions' outputs, in order
+    "three_conv": [48, 128, 256],
+    "simple_cnn": [64, 128, 512],
+    "leaky_bn_cnn": [32, 64, 128, 128],
+    "zero_pad_cnn": [64, 64, 64, 96, 128, 128],
+    "vgg_fer": [64, 64, 128, 128, 256, 256, 512, 512],
+    "resnet18_fer": [64] * 5 + [128] * 5 + [256] * 5 + [512] * 5,
+    "mini_xception": [8, 8, 8, 16, 16, 16, 16, 16, 32, 32, 32, 32, 32, 64, 64, 64, 64, 64, 128, 128, 128, 128, 7],
+}
+SHALLOW = {  # for tests that would take long on 98 dense layers, or on 36 million weights of linear ones
+    "densenet201_fer": {"layers": (2, 1)},
+    "vgg_fer": {"hidden": 200},
+}
+NARROW = {"mini_xception": 0.4}  # one channel of eight might be 0 everywhere
 every_model = pytest.mark.parametrize("name", models.names())
 
 
@@ -59,6 +81,20 @@ def test_sizes_on_the_way(name):
     assert [row.output_shape[0] for row in rows if row.layer.startswith(kind.__name__)] == wanted
 
 
+@pytest.mark.parametrize("name", CHANNELS)
+def test_channels_on_the_way(name):
+    rows = models.build(name, rng=0).summary((48, 48, 1)).rows
+    assert [row.output_shape[-1] for row in rows if row.layer.startswith("Conv2d")] == CHANNELS[name]
+
+
+@every_model
+def test_every_model_takes_the_same_options(name):
+    options = inspect.signature(getattr(models, name)).parameters
+    assert all(option.kind is option.KEYWORD_ONLY for option in options.values())
+    common = {"classes": 7, "input_size": 48, "channels": 1, "width": 1.0, "rng": None}
+    assert {k: options[k].default for k in common} == common
+
+
 @every_model
 def test_options(name):
     options = {"classes": 3, "input_size": (24, 30), "channels": 2} | SHALLOW.get(name, {})
@@ -78,7 +114,8 @@ def test_the_seed_decides_the_weights(name):
 @every_model
 @pytest.mark.parametrize("train", [True, False], ids=["train", "eval"])
 def test_gradients(name, train):
-    model = models.build(name, classes=3, input_size=(24, 22), width=0.05, rng=1, **SHALLOW.get(name, {})).train(train)
+    options = {"classes": 3, "input_size": (24, 22), "width": NARROW.get(name, 0.05)} | SHALLOW.get(name, {})
+    model = models.build(name, rng=1, **options).train(train)
     rng = np.random.default_rng(2)
     for module in model.modules():
         if isinstance(module, nn.BatchNorm2d):  # with shifts of 0 a pixel that is 0 would meet the kink of a ReLU
@@ -143,6 +180,41 @@ def test_densenet_of_the_smallest_image(layers, least):
     assert build(input_size=least).eval()(np.ones((1, least, least, 1), "float32")).shape == (1, 7)
     with pytest.raises(ValueError, match=rf"input_size is {least - 1}, wanted at least {least}"):
         build(input_size=least - 1)
+
+
+@pytest.mark.parametrize(("name", "least"), [("vgg_fer", 16), ("resnet18_fer", 1), ("mini_xception", 5)])
+def test_the_smallest_image(name, least):
+    assert models.build(name, input_size=least, width=0.1).eval()(np.ones((1, least, least, 1), "float32")).shape == (
+        1,
+        7,
+    )
+    with pytest.raises(ValueError, match=f"{name}: input_size is {least - 1}, wanted at least {least}"):
+        models.build(name, input_size=least - 1)
+
+
+def test_vgg_of_the_papers_crops_and_of_narrow_linear_layers():
+    rows = models.vgg_fer(input_size=40, hidden=100, p=0.4, rng=0).summary((40, 40, 1)).rows
+    assert [row.layer for row in rows if row.path.startswith("classifier")] == [
+        *("Linear(2048, 100)", "ReLU()", "Dropout(0.4)", "Linear(100, 100)", "ReLU()", "Dropout(0.4)", "Linear(100, 7)")
+    ]
+
+
+def test_residual_blocks_change_shape_where_resnet_does():
+    model = models.resnet18_fer(width=0.1, rng=0)
+    shortcuts = {path: m.shortcut for path, m in model.named_modules() if isinstance(m, nn.Residual)}
+    assert len(shortcuts) == 8
+    changing = [path for path, shortcut in shortcuts.items() if not isinstance(shortcut, nn.Identity)]
+    assert changing == [f"layer{k}.0.residual" for k in (2, 3, 4)]
+    w = models.resnet18_fer(rng=0).state_dict()["layer4.1.residual.body.conv2.weight"]
+    assert w.var() == pytest.approx(2 / (9 * 512), rel=4 * (2 / w.size) ** 0.5)
+
+
+def test_a_separable_convolution_has_one_kernel_a_channel():
+    first, *blocks = (m for m in models.mini_xception(rng=0) if isinstance(m, nn.Residual))
+    depthwise, pointwise = first.body[0], first.body[1]
+    assert depthwise.weight.shape == (3, 3, 1, 8)
+    assert pointwise.weight.shape == (1, 1, 8, 16)
+    assert [block.body[5].weight.shape for block in blocks] == [(1, 1, c, c) for c in (32, 64, 128)]
 
 
 def test_an_unknown_name_gets_the_nearest():

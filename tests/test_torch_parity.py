@@ -19,6 +19,9 @@ from torch_twins import (  # noqa: E402
     shuffled,
     their_densenet,
     their_leaky_bn_cnn,
+    their_mini_xception,
+    their_resnet18,
+    their_vgg,
     there,
     to_torch,
 )
@@ -194,12 +197,37 @@ def test_leaky_bn_cnn_in_training_and_evaluation():
     close(ours.eval()(x), torchs.eval()(there(x)))
 
 
-def test_densenet_in_training_and_evaluation():
-    ours = models.densenet201_fer(input_size=32, channels=3, width=0.125, layers=(2, 3), p=0.0, rng=0)
-    torchs = their_densenet(8, 4, (2, 3), (128, 64, 32))
+WHOLE = {  # (our model, PyTorch's, channels of its images)
+    "densenet201_fer": (
+        lambda: models.densenet201_fer(input_size=32, channels=3, width=0.125, layers=(2, 3), p=0.0, rng=0),
+        lambda: their_densenet(8, 4, (2, 3), (128, 64, 32)),
+        3,
+    ),
+    "vgg_fer": (
+        lambda: models.vgg_fer(input_size=32, width=0.0625, hidden=160, p=0.0, rng=0),
+        lambda: their_vgg((4, 8, 16, 32), 4, 10),
+        1,
+    ),
+    "resnet18_fer": (
+        lambda: models.resnet18_fer(input_size=32, width=0.0625, rng=0),
+        lambda: their_resnet18((4, 8, 16, 32)),
+        1,
+    ),
+    "mini_xception": (
+        lambda: models.mini_xception(input_size=32, width=0.5, rng=0),
+        lambda: their_mini_xception((4, 4), (8, 16, 32, 64)),
+        1,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WHOLE)
+def test_whole_models_in_training_and_evaluation(name):
+    make, make_theirs, channels = WHOLE[name]
+    ours, torchs = make(), make_theirs()
     copy_state(shuffled(ours, np.random.default_rng(1)), torchs)
     rng = np.random.default_rng(0)
-    x, t = rng.random((6, 32, 32, 3)), rng.integers(0, 7, 6)
+    x, t = rng.random((6, 32, 32, channels)), rng.integers(0, 7, 6)
     losses, given = (nn.CrossEntropyLoss(), theirs.CrossEntropyLoss()), there(x).requires_grad_()
     value = losses[1](torchs(given), torch.tensor(t))
     value.backward()

@@ -155,6 +155,66 @@ def their_densenet(stem, growth, layers, hidden):
     return theirs.Sequential(OrderedDict(parts)).double()
 
 
+def their_pairs(c, channels):
+    """The convolutions of models.vgg_fer: pairs of conv, BN, ReLU with a max pool by 2 behind."""
+    layers = []
+    for out in channels:
+        for c_in in (c, out):
+            layers += [theirs.Conv2d(c_in, out, 3, padding=1, bias=False), theirs.BatchNorm2d(out), theirs.ReLU()]
+        layers, c = [*layers, theirs.MaxPool2d(2)], out
+    return theirs.Sequential(*layers)
+
+
+def their_vgg(channels, pixels, hidden):
+    """The network of models.vgg_fer in PyTorch, on one channel; pixels are those before its linear layers."""
+    features, wide = their_pairs(1, channels), theirs.Linear(pixels * channels[-1], hidden)
+    head = [wide, theirs.ReLU(), theirs.Dropout(0.0), theirs.Linear(hidden, hidden), theirs.ReLU(), theirs.Dropout(0.0)]
+    parts = {"features": features, "flatten": theirs.Sequential(ChannelsLast(), theirs.Flatten())}
+    parts["classifier"] = theirs.Sequential(*head, theirs.Linear(hidden, 7))
+    return theirs.Sequential(OrderedDict(parts)).double()
+
+
+def their_block(c, out, stride):
+    """A residual block of models.resnet18_fer."""
+    body = {"conv1": theirs.Conv2d(c, out, 3, stride, 1, bias=False), "bn1": theirs.BatchNorm2d(out)}
+    body |= {"relu": theirs.ReLU(), "conv2": theirs.Conv2d(out, out, 3, 1, 1, bias=False)}
+    body |= {"bn2": theirs.BatchNorm2d(out)}
+    shortcut = {"conv": theirs.Conv2d(c, out, 1, stride, bias=False), "bn": theirs.BatchNorm2d(out)}
+    shortcut = shortcut if stride > 1 else {}
+    parts = [theirs.Sequential(OrderedDict(p)) for p in (body, shortcut)]
+    return theirs.Sequential(OrderedDict(residual=TheirResidual(*parts), relu=theirs.ReLU()))
+
+
+def their_resnet18(channels):
+    """The network of models.resnet18_fer in PyTorch, on one channel."""
+    c = channels[0]
+    parts = {"conv1": theirs.Conv2d(1, c, 3, 1, 1, bias=False), "bn1": theirs.BatchNorm2d(c), "relu": theirs.ReLU()}
+    for k, out in enumerate(channels, 1):
+        parts[f"layer{k}"] = theirs.Sequential(their_block(c, out, 1 if k == 1 else 2), their_block(out, out, 1))
+        c = out
+    parts |= {"avgpool": theirs.AdaptiveAvgPool2d(1), "flat": theirs.Flatten(), "fc": theirs.Linear(c, 7)}
+    return theirs.Sequential(OrderedDict(parts)).double()
+
+
+def their_separable(c, out):
+    depthwise = theirs.Conv2d(c, c, 3, padding="same", groups=c, bias=False)
+    return [depthwise, theirs.Conv2d(c, out, 1, bias=False), theirs.BatchNorm2d(out)]
+
+
+def their_mini_xception(stem, channels):
+    """The network of models.mini_xception in PyTorch, on one channel."""
+    layers, c = [], 1
+    for out in stem:
+        layers, c = [*layers, theirs.Conv2d(c, out, 3, bias=False), theirs.BatchNorm2d(out), theirs.ReLU()], out
+    parts = {"stem": theirs.Sequential(*layers)}
+    for k, out in enumerate(channels, 1):
+        body = [*their_separable(c, out), theirs.ReLU(), *their_separable(out, out), theirs.MaxPool2d(3, 2, 1)]
+        shortcut = theirs.Sequential(theirs.Conv2d(c, out, 1, 2, bias=False), theirs.BatchNorm2d(out))
+        parts[f"block{k}"], c = TheirResidual(theirs.Sequential(*body), shortcut), out
+    parts |= {"conv": theirs.Conv2d(c, 7, 3, padding=1), "pool": theirs.AdaptiveAvgPool2d(1), "flat": theirs.Flatten()}
+    return theirs.Sequential(OrderedDict(parts)).double()
+
+
 def close(got, want, tolerance=1e-9):
     got, want = (a.detach().numpy() if isinstance(a, torch.Tensor) else np.asarray(a) for a in (got, want))
     assert (got.shape, got.dtype) == (want.shape, want.dtype)

@@ -18,6 +18,9 @@ MODELS = (
     "prelu_dnn",
     "deep_dnn",
     "densenet201_fer",
+    "vgg_fer",
+    "resnet18_fer",
+    "mini_xception",
 )
 OPTIONS: dict[str, dict[str, Any]] = {"densenet201_fer": {"channels": 3}}  # the report repeats grey
 QUICK: dict[str, dict[str, Any]] = {"densenet201_fer": {"layers": (2, 2)}}  # beside a tenth of the width

@@ -44,6 +44,20 @@ class GlobalAvgPool2d(nn.Module):
         return functional.adaptive_avg_pool2d(x, 1).flatten(1)
 
 
+class Residual(nn.Module):
+    """body(x) + shortcut(x), added in place where nobody needs the body's output again."""
+
+    def __init__(self, body: nn.Module, shortcut: nn.Module | None = None):
+        super().__init__()
+        self.body, self.shortcut = body, shortcut or nn.Identity()
+        last = body[-1] if isinstance(body, nn.Sequential) and len(body) else body
+        self.in_place = isinstance(last, WRITTEN_OVER)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, past = self.body(x), self.shortcut(x)
+        return y.add_(past) if self.in_place else y + past
+
+
 class DenseLayer(nn.Module):
     """The new channels of a dense layer, from the list of all maps before it."""
 
@@ -98,6 +112,7 @@ LAYERS: dict[str, Any] = {
     "MaxPool2d": nn.MaxPool2d,
     "PReLU": PReLU,
     "ReLU": nn.ReLU,
+    "Residual": Residual,
     "SiLU": nn.SiLU,
     "Sigmoid": nn.Sigmoid,
     "Tanh": nn.Tanh,
@@ -116,7 +131,14 @@ def build(described: dict[str, Any], *, merge_padding: bool = False) -> nn.Modul
         return _chain([build(d, merge_padding=merge_padding) for d in (_merged(layers) if merge_padding else layers)])
     if name not in LAYERS:
         raise ValueError(f"{name} has no twin in PyTorch yet; there is {', '.join(LAYERS)}")
-    return LAYERS[name](**{k: tuple(v) if isinstance(v, list) else v for k, v in config.items()})
+    return LAYERS[name](**{k: _argument(v, merge_padding) for k, v in config.items()})
+
+
+def _argument(value: Any, merge_padding: bool) -> Any:
+    """A layer's argument: a module of its own, a tuple, or the plain value."""
+    if isinstance(value, dict):
+        return build(value, merge_padding=merge_padding)
+    return tuple(value) if isinstance(value, list) else value
 
 
 def _merged(layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -135,7 +157,7 @@ def _merged(layers: list[dict[str, Any]]) -> list[dict[str, Any]]:
 def _chain(layers: list[nn.Module]) -> nn.Sequential:
     """The layers in order; an activation writes over the output of a layer that needs it no more."""
     for before, layer in itertools.pairwise(layers):
-        if isinstance(layer, nn.ReLU | nn.LeakyReLU) and isinstance(before, WRITTEN_OVER):
+        if isinstance(layer, nn.ReLU | nn.LeakyReLU) and isinstance(before, (*WRITTEN_OVER, Residual)):
             layer.inplace = True
     return nn.Sequential(*layers)
 

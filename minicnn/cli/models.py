@@ -14,7 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print a line per model, or one model's table."""
+    """Print a line per model and the pretrained ones, or one model's table."""
     if args.name:
         H, W, C = args.input
         print(models.build(args.name, input_size=(H, W), channels=C, rng=0).summary((H, W, C)))
@@ -22,4 +22,6 @@ def run(args: argparse.Namespace) -> int:
     for name in models.names():
         parameters = sum(p.data.size for p in models.build(name, rng=0).parameters())
         print(f"{name:<16} {parameters:>12,} parameters   {models.about(name)}")
+    if trained := models.pretrained_names():
+        print(f"\npretrained: {', '.join(trained)}")
     return 0

@@ -1,7 +1,7 @@
 """Data sets as .npz files, and a cache of them, so that 271 MB of text are read once.
 
-An .npz here holds `images`, `labels`, `usage`, `class_names` and, if there are any, `notes`, as in `Dataset`.  It is a
-zip of plain arrays: nothing is unpickled, and the checksum of every array is compared when it is read.
+An .npz here holds `images`, `labels`, `usage`, `class_names` and, if there are any, `notes` and `ids`, as in `Dataset`.
+It is a zip of plain arrays: nothing is unpickled, and the checksum of every array is compared when it is read.
 
 A cache entry is such a file, named by what it was read from.  Deleting entries is always safe.
 """
@@ -21,17 +21,18 @@ import numpy as np
 from minicnn import files
 from minicnn.data.dataset import Dataset
 
-VERSION = 1  # of what the readers make of the same bytes: raise it when they change, and old entries are not met again
+VERSION = 2  # of what the readers make of the same bytes: raise it when they change, and old entries are not met again
 CHUNK = 1 << 22  # bytes hashed at once by one thread
 MOST_BYTES = 1 << 32  # of one array in an .npz: 1.8 million images
-TEXT = "str (K,)"
 MEMBERS = {
     "images": "uint8 (N, 48, 48) or (N, 48, 48, 1)",
     "labels": "integers (N,)",
     "usage": "str (N,)",
     "class_names": "str (K,)",
     "notes": "str (K,)",
+    "ids": "str (N,)",
 }
+OPTIONAL = {"notes", "ids"}
 HEADERS: dict[tuple[int, int], Any] = {
     (1, 0): np.lib.format.read_array_header_1_0,
     (2, 0): np.lib.format.read_array_header_2_0,
@@ -48,14 +49,15 @@ def write_npz(path: Path, dataset: Dataset) -> None:
             usage=dataset.usage,
             class_names=np.array(dataset.class_names, np.str_),
             notes=np.array(dataset.notes, np.str_),
+            ids=np.empty(0, np.str_) if dataset.ids is None else dataset.ids,
         )
 
 
 def read_npz(path: Path) -> Dataset:
-    """The data set in an .npz file; `notes` may be missing.  ValueError names the file and what is wrong with it."""
+    """The data set in an .npz file; `notes` and `ids` may be missing.  ValueError names the file and what is wrong."""
     try:
         with zipfile.ZipFile(path) as archive:
-            there = {name.removesuffix(".npy") for name in archive.namelist()} | MEMBERS.keys() - {"notes"}
+            there = {name.removesuffix(".npy") for name in archive.namelist()} | MEMBERS.keys() - OPTIONAL
             arrays = {name: _array(archive, name) for name in MEMBERS if name in there}
         return Dataset(
             arrays["images"].reshape(-1, 48, 48, 1),
@@ -63,6 +65,7 @@ def read_npz(path: Path) -> Dataset:
             arrays["usage"],
             tuple(arrays["class_names"].tolist()),
             tuple(arrays["notes"].tolist()) if "notes" in arrays else (),
+            arrays["ids"] if len(arrays.get("ids", ())) else None,
         )
     except FileNotFoundError:
         raise

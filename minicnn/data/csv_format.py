@@ -31,6 +31,7 @@ SIDE = 48
 PIXELS = SIDE * SIDE
 BATCH = 128  # rows parsed at once: 1 MB of text, so that the arrays of (1) stay in the processor's cache
 LONGEST_LINE = 1 << 16  # bytes; a row of three-digit pixels has 9.2 kB
+LONGEST_ID = 100  # bytes; an array of text takes as much room for each entry as for the longest
 LAYOUTS = (("emotion", "pixels", "Usage"), ("label", "feature"), ("id", "feature"))
 USAGES = {name.lower().encode(): name for name in SPLITS}
 
@@ -50,7 +51,8 @@ class Rows:
     def dataset(self, notes: tuple[str, ...] = ()) -> Dataset:
         images = np.frombuffer(self.pixels, np.uint8).reshape(-1, SIDE, SIDE, 1)
         usage = np.array(self.usage, dtype=f"<U{max(map(len, SPLITS))}")
-        return Dataset(images, np.array(self.labels, np.int64), usage, FER_CLASSES, notes)
+        ids = np.array([key.decode("utf-8", "replace") for key in self.ids], np.str_) if any(self.ids) else None
+        return Dataset(images, np.array(self.labels, np.int64), usage, FER_CLASSES, notes, ids)
 
 
 def read_csv(path: Path, bad: Bad) -> Dataset:
@@ -158,7 +160,10 @@ def _row(line: bytes, columns: Columns, usage: str) -> tuple[bytes, int, str, by
             raise ValueError(f"Usage is {_show(cells[columns.usage])}, wanted {', '.join(SPLITS)}")
         usage = USAGES[text]
     label = _label(cells[columns.label]) if columns.label >= 0 else UNLABELLED
-    return cells[columns.pixels], label, usage, cells[columns.id] if columns.id >= 0 else b""
+    key = cells[columns.id] if columns.id >= 0 else b""
+    if len(key) > LONGEST_ID:
+        raise ValueError(f"id {_show(key)}... has {len(key)} bytes, wanted at most {LONGEST_ID}")
+    return cells[columns.pixels], label, usage, key
 
 
 def _cells(line: bytes, columns: Columns) -> list[bytes]:

@@ -18,6 +18,7 @@ class Dataset:
     usage        (N,) array of str: the split of each image, by custom one of SPLITS
     class_names  the name of each label
     notes        what the reader of the data should know (rows left out, copies removed), one sentence each
+    ids          (N,) array of str: what the source calls each image, "" where it does not; None where it names none
 
     TypeError where an array has another dtype, ValueError where lengths or label values do not fit.
     """
@@ -27,16 +28,18 @@ class Dataset:
     usage: np.ndarray
     class_names: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    ids: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        for name, kind in (("images", "uint8"), ("labels", "int64"), ("usage", "str")):
+        named = (("ids", "str"),) if self.ids is not None else ()
+        for name, kind in (("images", "uint8"), ("labels", "int64"), ("usage", "str"), *named):
             array = getattr(self, name)
             got = f"{array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
             if not isinstance(array, np.ndarray) or array.dtype.kind != np.dtype(kind).kind or kind not in (got, "str"):
                 raise TypeError(f"Dataset: {name} is {got}, wanted a NumPy array of {kind}")
         if self.images.ndim != 4:
             raise ValueError(f"Dataset: images has shape {self.images.shape}, wanted (N, H, W, C)")
-        for name in ("labels", "usage"):
+        for name in ("labels", "usage", *(name for name, _ in named)):
             if getattr(self, name).shape != (len(self),):
                 raise ValueError(
                     f"Dataset: {name} has shape {getattr(self, name).shape}, wanted ({len(self)},): one for each image"
@@ -73,7 +76,8 @@ class Dataset:
             raise TypeError(f"Dataset.subset: got {which.dtype} {which.shape}, wanted 1-D integers or booleans")
         if which.dtype.kind == "b" and which.shape != (len(self),):
             raise ValueError(f"Dataset.subset: a mask of {len(which)} values for {len(self)} images")
-        return replace(self, images=self.images[which], labels=self.labels[which], usage=self.usage[which])
+        ids = None if self.ids is None else self.ids[which]
+        return replace(self, images=self.images[which], labels=self.labels[which], usage=self.usage[which], ids=ids)
 
     def split(self, name: str) -> "Dataset":
         """The images of one split; ValueError names the splits there are."""

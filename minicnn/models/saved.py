@@ -23,11 +23,18 @@ def save(model: Module, path: str | os.PathLike[str], metadata: dict[str, str] |
 
     TypeError names a Module without config(); ValueError says what `load` could not build again from the config()s.
     """
-    state = {key: backend.to_host(a) for key, a in model.state_dict().items()}
+    write(model, {key: backend.to_host(a) for key, a in model.state_dict().items()}, path, metadata)
+
+
+def write(
+    model: Module, state: dict[str, np.ndarray], path: str | os.PathLike[str], metadata: dict[str, str] | None
+) -> None:
+    """`save` with the state given, whose dtypes are kept."""
     architecture = describe(model)
     _check(model, rebuild(architecture), state)
     described = {"minicnn": FORMAT, "architecture": json.dumps(architecture)}
-    files.write_arrays(path, state, (metadata or {}) | described)
+    given = {k: v for k, v in (metadata or {}).items() if k != files.CHECKSUM}  # of the file they may come from
+    files.write_arrays(path, state, given | described)
 
 
 def load(path: str | os.PathLike[str]) -> Module:
