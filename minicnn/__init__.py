@@ -1,6 +1,6 @@
 """minicnn: a deep-learning library whose mathematics is its code."""
 
-from minicnn import data, explain, metrics, models, nn, ops, optim, schedules, train
+from minicnn import data, explain, metrics, models, nn, ops, optim, recipes, schedules, train
 from minicnn.backend import memory
 from minicnn.dispatch import using
 from minicnn.gradcheck import GradcheckError, gradcheck
@@ -25,6 +25,7 @@ __all__ = [
     "nn",
     "ops",
     "optim",
+    "recipes",
     "record",
     "save",
     "schedules",

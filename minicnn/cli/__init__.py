@@ -10,7 +10,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-COMMANDS = ("train", "evaluate", "predict", "report", "models", "gradcheck", "bench", "doctor")
+COMMANDS = ("train", "evaluate", "predict", "report", "models", "recipes", "gradcheck", "bench", "doctor")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -7,11 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from minicnn import data, files, models, nn
+from minicnn import data, files, models, nn, recipes
 from minicnn.data.dataset import UNLABELLED
 
 SYNTHETIC, SYNTHETIC_FACES = "synthetic", 5000  # what --data means without a path, and how many faces it draws
 HELD_OUT = 0.1  # of Training, where the data have no PublicTest
+
+ROW = ("epoch", "accuracy", "interval", "tta", "n", "split")  # of a run's metrics.json, in the table of several
 
 
 def read_data(path: str, *, split: str | None = None) -> data.Dataset:
@@ -47,6 +49,21 @@ def digest(dataset: data.Dataset) -> str:
     for array in (dataset.images, dataset.labels, dataset.usage.astype("S16")):
         content.update(np.ascontiguousarray(array).reshape(-1).view("uint8").data)
     return f"sha256:{content.hexdigest()}"
+
+
+def write_table(out: Path, folders: list[Path], name: str) -> None:
+    """results.json and results.md in `out`, of those runs in the folders that have a result; prints the table."""
+    found = []
+    for folder in folders:
+        if (folder / "metrics.json").exists():
+            config, result = files.read_json(folder / "config.json"), files.read_json(folder / "metrics.json")
+            found.append({"seed": config["seed"]} | {k: result[k] for k in ROW if k in result})
+    if not found:
+        return
+    summary = recipes.summary(found)
+    files.write_json(out / "results.json", {"name": name} | summary)
+    files.write_text(out / "results.md", recipes.markdown(name, summary))
+    print(recipes.markdown(name, summary), end="")
 
 
 def load_model(run: str) -> tuple[nn.Module, dict[str, Any]]:

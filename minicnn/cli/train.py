@@ -1,88 +1,98 @@
 """minicnn train: a run folder from a model, data and a recipe on the command line."""
 
 import argparse
-import inspect
 import json
 import signal
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from minicnn import __version__, data, files, metrics, models, nn, optim, report, schedules
-from minicnn.cli import runs
-from minicnn.data import augment
+from minicnn import data, files, metrics, models, report
+from minicnn.cli import runs, setting
 from minicnn.explain import figures
+from minicnn.recipes import Recipe
+from minicnn.recipes.recipe import AUGMENTATIONS, OPTIMIZERS, SCHEDULES
 from minicnn.train import (
     Callback,
     CSVLogger,
     History,
     ModelCheckpoint,
     ProgressBar,
-    ReduceLROnPlateau,
     SaveState,
     TerminateOnNaN,
     Trainer,
+    tta,
 )
 
 HELP = "train a model and write a run folder"
-OPTIMIZERS = {
-    c.__name__.lower(): c for c in (optim.SGD, optim.Adam, optim.AdamW, optim.RMSprop, optim.Adagrad, optim.Adadelta)
-}
-AUGMENTATIONS: dict[str, Callable[[], Any]] = {"none": lambda: None, "flip": augment.RandomHorizontalFlip}
-SCHEDULES: dict[str, Callable[[float, int], Any]] = {  # of the rate and the number of steps
-    "none": lambda lr, steps: None,
-    "cosine": schedules.cosine,
-    "one_cycle": schedules.one_cycle,
-    "plateau": lambda lr, steps: None,  # a callback: it watches the validation
-}
 STATE, BEST = "last.safetensors", "best.safetensors"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The options of `minicnn train`."""
-    parser.add_argument("--model", default="leaky_bn_cnn", help="a name that `minicnn models` lists")
+    parser.add_argument("--recipe", metavar="NAME|FILE", help="what `minicnn recipes` lists, or a file like those")
+    parser.add_argument("--model", help="a name that `minicnn models` lists (default: leaky_bn_cnn)")
     parser.add_argument("--data", default=runs.SYNTHETIC, metavar="PATH", help="FER2013 in any form, or: synthetic")
-    parser.add_argument("--epochs", type=int, default=10)
-    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--epochs", type=int, help="default: 10")
+    parser.add_argument("--batch-size", type=int, help="default: 64")
     parser.add_argument("--lr", type=float, help="learning rate (default: the optimizer's own)")
-    parser.add_argument("--optimizer", choices=OPTIMIZERS, default="adam")
-    parser.add_argument("--augment", choices=AUGMENTATIONS, default="none")
-    parser.add_argument("--schedule", choices=SCHEDULES, default="none")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--optimizer", choices=OPTIMIZERS, help="default: adam")
+    parser.add_argument("--augment", choices=AUGMENTATIONS, help="default: none")
+    parser.add_argument("--schedule", choices=SCHEDULES, help="default: none")
+    parser.add_argument("--seed", type=int, help="default: 0")
+    parser.add_argument("--seeds", type=int, nargs="+", metavar="S", help="a run for each, in RUN/seedS, and a table")
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:1")
-    parser.add_argument("--out", metavar="RUN", help="the run folder (default: runs/MODEL)")
+    parser.add_argument("--out", metavar="RUN", help="the run folder (default: runs/MODEL or runs/RECIPE)")
     parser.add_argument("--resume", action="store_true", help="go on where the run in RUN was interrupted")
     parser.add_argument("--checkpoint-every", type=int, metavar="STEPS", help="save the state within epochs too")
-    parser.add_argument("--drop-duplicates", action="store_true", help="leave out training copies of validation images")
+    parser.add_argument(
+        "--drop-duplicates",
+        action=argparse.BooleanOptionalAction,
+        help="leave out training copies of validation images",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train, then draw and report."""
-    _check(args)
-    out = Path(args.out or f"runs/{args.model}")
-    if (out / "config.json").exists() and not args.resume:
-        raise ValueError(f"{out} holds a run; choose another --out, or --resume to go on with it")
+    """Train once, or once for each of several seeds, then draw and report."""
+    recipe = setting.recipe_of(args)
+    out = Path(args.out or f"runs/{recipe.name or recipe.model['name']}")
+    several = args.seeds is not None or len(recipe.seeds) > 1
+    folders = {seed: out / f"seed{seed}" if several else out for seed in recipe.seeds}
+    for folder in folders.values():
+        if (folder / "config.json").exists() and not args.resume:
+            raise ValueError(f"{folder} holds a run; choose another --out, or --resume to go on with it")
     dataset = runs.read_data(args.data)
     notes = [*dataset.notes, data.audit(dataset).summary]
-    if args.drop_duplicates:
+    if recipe.drop_duplicates:
         dataset = data.drop_duplicates(dataset)
         notes.append(dataset.notes[-1])
-    train, valid, valid_name = runs.divide(dataset, args.seed)
-    model = models.build(args.model, classes=len(dataset.class_names), rng=args.seed, **_sizes(dataset))
-    config, log = _config(args, dataset, train, valid, model), Log(out / "log.txt")
-    trainer = _trainer(args, out, config, model, -(-len(train) // args.batch_size), log)
+    codes = []
+    for seed, folder in folders.items():
+        codes.append(_run(args, recipe, seed, folder, dataset, notes))
+        if codes[-1] == 130:
+            return 130
+    if several:
+        runs.write_table(out, list(folders.values()), recipe.name or recipe.model["name"])
+    return max(codes)
+
+
+def _run(args, recipe: Recipe, seed: int, out: Path, dataset: data.Dataset, notes: list[str]) -> int:
+    """One training in one folder; returns the exit code."""
+    train, valid, valid_name = runs.divide(dataset, seed)
+    model = recipe.build_model(dataset, seed)
+    config = setting.config(args, recipe, seed, dataset, (len(train), len(valid)), model)
+    log = Log(out / "log.txt")
+    callbacks = _callbacks(recipe, out, config, args.checkpoint_every)
+    trainer = recipe.trainer(train, seed=seed, model=model, callbacks=callbacks, device=args.device, log=log)
+    loader = recipe.loader(train, seed)
     _claim(out, config, args.resume)  # last: what is wrong with the options has been said by now
     with log:
         for note in notes:
             log(note)
-        log(f"training copies of validation images: {'dropped' if args.drop_duplicates else 'kept'}")
+        log(f"training copies of validation images: {'dropped' if recipe.drop_duplicates else 'kept'}")
         _resume(trainer, out / STATE, args.resume, log)
-        loader = data.Loader(
-            train, args.batch_size, shuffle=True, augment=AUGMENTATIONS[args.augment](), seed=args.seed
-        )
         try:
-            history = trainer.fit(loader, valid, args.epochs)
+            history = trainer.fit(loader, valid, recipe.epochs)
         except KeyboardInterrupt:
             log(f"interrupted in epoch {trainer.epoch + 1}; the same command with --resume goes on from here")
             return 130
@@ -143,51 +153,6 @@ class Interruption(Callback):
         self.asked = True
 
 
-def _check(args: argparse.Namespace) -> None:
-    for name, value, least in (("epochs", args.epochs, 1), ("batch-size", args.batch_size, 1), ("seed", args.seed, 0)):
-        if value < least:
-            raise ValueError(f"--{name} is {value}, wanted at least {least}")
-    if args.lr is not None and not args.lr > 0:
-        raise ValueError(f"--lr is {args.lr}, wanted a number above 0")
-    if args.checkpoint_every is not None and args.checkpoint_every < 1:
-        raise ValueError(f"--checkpoint-every is {args.checkpoint_every}, wanted at least 1")
-
-
-def _sizes(dataset: data.Dataset) -> dict[str, Any]:
-    _, H, W, C = dataset.images.shape
-    return {"input_size": (H, W), "channels": C}
-
-
-def _config(args, dataset, train, valid, model) -> dict[str, Any]:
-    """What the run is: no time, host or path, so that equal runs are equal bytes."""
-    return {
-        "minicnn": __version__,
-        "model": args.model,
-        "data": {
-            "name": args.data if args.data == runs.SYNTHETIC else "fer2013",
-            "digest": runs.digest(dataset),
-            "training": len(train),
-            "validation": len(valid),
-        },
-        "epochs": args.epochs,
-        "batch_size": args.batch_size,
-        "lr": args.lr if args.lr is not None else _default_lr(args.optimizer),
-        "optimizer": args.optimizer,
-        "augment": args.augment,
-        "schedule": args.schedule,
-        "seed": args.seed,
-        "device": args.device,
-        "drop_duplicates": args.drop_duplicates,
-        "parameters": sum(p.data.size for p in model.parameters()),
-        "input_shape": list(dataset.images.shape[1:]),
-        "class_names": list(dataset.class_names),
-    }
-
-
-def _default_lr(optimizer: str) -> float:
-    return inspect.signature(OPTIMIZERS[optimizer]).parameters["lr"].default
-
-
 def _claim(out: Path, config: dict[str, Any], resume: bool) -> None:
     """Make the folder this run's.  ValueError where it holds a run with another configuration."""
     path = out / "config.json"
@@ -195,7 +160,8 @@ def _claim(out: Path, config: dict[str, Any], resume: bool) -> None:
         was = files.read_json(path)
         if not isinstance(was, dict):
             raise ValueError(f"{path}: holds a {type(was).__name__}, wanted a run's options by name")
-        changed = [f"{k} was {was.get(k)!r}, is {v!r}" for k, v in config.items() if was.get(k) != v]
+        keys = [*config, *(k for k in was if k not in config)]
+        changed = [f"{k} was {was.get(k)!r}, is {config.get(k)!r}" for k in keys if was.get(k) != config.get(k)]
         if changed:
             raise ValueError(f"{out} holds another run: {'; '.join(changed)}")
     for folder in (out, out / "checkpoints", out / "figures"):
@@ -204,29 +170,19 @@ def _claim(out: Path, config: dict[str, Any], resume: bool) -> None:
     files.write_json(path, config)
 
 
-def _trainer(args, out: Path, config, model, steps_per_epoch: int, log: Log) -> Trainer:
-    metadata = {k: json.dumps(config[k]) for k in ("class_names", "input_shape")} | {"model": args.model}
+def _callbacks(recipe: Recipe, out: Path, config: dict[str, Any], every: int | None) -> list[Callback]:
+    metadata = {k: json.dumps(config[k]) for k in ("class_names", "input_shape")} | {"model": config["model"]}
     best: dict[str, Any] = {"monitor": "valid_accuracy", "save_best_only": True, "metadata": metadata}
-    callbacks: list[Callback] = [
+    return [
         TerminateOnNaN(),
         ModelCheckpoint(out / "checkpoints" / "model_{epoch}.safetensors", keep=1, verbose=True, **best),
         ModelCheckpoint(out / BEST, **best),
-        *([ReduceLROnPlateau("valid_loss", factor=0.5, patience=3)] if args.schedule == "plateau" else []),
+        *recipe.build_callbacks(),
         CSVLogger(out / "history.csv"),
         ProgressBar(),
-        SaveState(out / STATE, every=args.checkpoint_every),
+        SaveState(out / STATE, every=every),
         Interruption(out / STATE),
     ]
-    return Trainer(
-        model,
-        nn.CrossEntropyLoss(),
-        OPTIMIZERS[args.optimizer](model.parameters(), lr=config["lr"]),
-        schedule=SCHEDULES[args.schedule](config["lr"], args.epochs * steps_per_epoch),
-        callbacks=callbacks,
-        device=args.device,
-        seed=args.seed,
-        log=log,
-    )
 
 
 def _resume(trainer: Trainer, state: Path, wanted: bool, log: Log) -> None:
@@ -247,7 +203,7 @@ def _finish(out, trainer, valid, valid_name, config, history: History, notes, lo
     accuracy, n = metrics.accuracy(valid.labels, scores), len(valid)
     low, high = metrics.wilson_interval(round(accuracy * n), n)
     best = history.best("valid_accuracy")
-    result = {
+    result: dict[str, Any] = {
         "split": valid_name,
         "epoch": int(best["epoch"]),
         "n": n,
@@ -258,6 +214,13 @@ def _finish(out, trainer, valid, valid_name, config, history: History, notes, lo
         "class_names": names,
         "notes": notes,
     }
+    if way := config.get("tta"):
+        averaged = metrics.accuracy(valid.labels, tta.averaged(trainer.predict, valid.images, way))
+        result["tta"] = {
+            "way": way,
+            "accuracy": averaged,
+            "interval": [*metrics.wilson_interval(round(averaged * n), n)],
+        }
     files.write_json(out / "metrics.json", result)
     figures.save(figures.history(history), out / "figures" / "history.png")
     figures.save(figures.confusion(matrix, names), out / "figures" / "confusion.png")
@@ -266,4 +229,6 @@ def _finish(out, trainer, valid, valid_name, config, history: History, notes, lo
         f"best validation accuracy {accuracy:.4f} in epoch {result['epoch']} "
         f"(95 % interval {low:.3f} to {high:.3f}, n = {n:,}, {valid_name})"
     )
+    if way:
+        log(f"with test-time augmentation ({way}) {averaged:.4f}")
     log(f"look at {page} and {out / 'figures'}")

@@ -204,9 +204,12 @@ def command(config: dict[str, Any]) -> str:
         value = config.get(name)
         if name == "data" and value is not None:
             value = "synthetic" if (value.get("name") if isinstance(value, dict) else value) == "synthetic" else "PATH"
-        if value is not None:
+        if value is not None and not isinstance(value, dict):  # a recipe's own augmentation has no option
             words.append(shlex.join([f"--{name.replace('_', '-')}", str(value)]))
-    words += ["--drop-duplicates"] if config.get("drop_duplicates") else []
+    if config.get("drop_duplicates"):
+        words.append("--drop-duplicates")
+    elif "recipe" in config:
+        words.append("--no-drop-duplicates")
     return _lines(["minicnn train", *words, "--out RUN"])
 
 

@@ -1,5 +1,7 @@
 """Training: the loop, what happens around it, and going on after an interruption."""
 
+from minicnn.train import self_training, tta
+from minicnn.train.averaging import AveragedWeights
 from minicnn.train.callbacks import (
     Callback,
     CSVLogger,
@@ -14,6 +16,7 @@ from minicnn.train.history import History
 from minicnn.train.trainer import Trainer
 
 __all__ = [
+    "AveragedWeights",
     "CSVLogger",
     "Callback",
     "EarlyStopping",
@@ -24,4 +27,6 @@ __all__ = [
     "SaveState",
     "TerminateOnNaN",
     "Trainer",
+    "self_training",
+    "tta",
 ]
