@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--against the whole models",
     )
     parser.add_argument("--against", choices=("torch",), help="beside PyTorch, which must be installed")
-    parser.add_argument("--models", nargs="+", default=(), metavar="MODEL", help="default: all the reports' networks")
+    parser.add_argument("--models", nargs="+", default=(), metavar="MODEL", help="default: all that have names")
     parser.add_argument("--batch", nargs="+", type=int, default=(64,), metavar="N", help="default: 64")
     parser.add_argument("--rounds", type=int, default=15, metavar="N", help="default: 15")
     parser.add_argument("--threads", type=int, metavar="N", help="default: as many as there are cores")
