@@ -2,8 +2,8 @@
 
     python benchmarks/performance_page.py
 
-Of the folder it takes what is there: models.json, startup.json, growth.json (of `minicnn bench --json`) and
-accuracy.json (of benchmarks/accuracy.py).
+Of the folder it takes what is there: models_1.json, models_16.json, … (a batch each), startup.json, growth.json, all of
+`minicnn bench --json`, and accuracy.json of benchmarks/accuracy.py.
 """
 
 from pathlib import Path
@@ -20,8 +20,10 @@ START, END = "<!-- figures -->\n", "<!-- end of figures -->"
 def main() -> None:
     """Exchange what stands between the two marks."""
     parts = []
-    for name, write in (("models", models), ("startup", startup), ("growth", growth), ("accuracy", accuracy)):
-        path = RESULTS / f"{name}.json"
+    batches = sorted(RESULTS.glob("models_*.json"), key=lambda path: int(path.stem.partition("_")[2]))
+    sections = [(path, models) for path in batches]
+    sections += [(RESULTS / f"{write.__name__}.json", write) for write in (startup, growth, accuracy)]
+    for path, write in sections:
         if path.exists():
             found = files.read_json(path)
             parts += [f"{write(found)}\n\n{origin(found)}\n"]
@@ -53,15 +55,20 @@ def models(found: dict[str, Any]) -> str:
     for row in found["models"]:
         cells = [row["model"], str(row["batch"])]
         for kind in KINDS:
+            if kind not in row:  # one value a channel cannot be normalised
+                cells += [""] * 4
+                continue
             ours, best = (row["modes"][mode][kind]["median"] * 1e3 for mode in (OURS, row[kind]["best"]))
             floor = row["floors"][kind]["winograd_floor"] * 1e3
             cells += [f"{ours:.2f}", f"{floor:.2f}", f"{best:.2f}", f"**{row[kind]['ratio']:.2f}**"]
-        rows.append([*cells, f"{row['memory']['ratio']:.2f}"])
+        rows.append([*cells, f"{row['memory']['ratio']:.2f}" if "memory" in row else ""])
     means = [
-        f"batch {batch}: step {mean['step']:.3f}, inference {mean['inference']:.3f}"
+        f"batch {batch}: " + ", ".join(f"{kind} {value:.3f}" for kind, value in mean.items())
         for batch, mean in found["geometric_mean"].items()
     ]
-    text = "### Against PyTorch\n\nMilliseconds; ratios below 1 are faster than PyTorch, or take less memory.\n\n"
+    batch = ", ".join(found["geometric_mean"])
+    text = f"### Against PyTorch, batch {batch}\n\n"
+    text += "Milliseconds; ratios below 1 are faster than PyTorch, or take less memory.\n\n"
     return text + table([*heads, "peak memory ratio"], rows) + f"\n\nGeometric means of the ratios: {'; '.join(means)}."
 
 

@@ -6,7 +6,7 @@ import pytest
 from minicnn import nn, ops, using
 from minicnn.bench import against, errors, floors, growth, numbers, per_layer, per_op, work
 from minicnn.bench.calls import Call, of_step, watching
-from minicnn.bench.ours import Training
+from minicnn.bench.ours import Training, prepare
 from minicnn.bench.subjects import Subject
 from minicnn.bench.work import Peaks
 from minicnn.dispatch import Op
@@ -183,3 +183,16 @@ def test_errors_of_a_rectifier_after_batch_norm_have_certain_masks():
     found = errors.of_call(backward, forward)
     assert list(found)[:4] == ["dx", "dgamma1 0", "dbeta1 0", "dw1 0"]
     assert max(found.values()) < 1e-5
+
+
+def test_a_batch_that_cannot_be_trained_is_measured_without_steps():
+    subject = Subject(
+        "densenet201_fer", 1, (("layers", (1, 1, 1, 1)), ("width", 0.25))
+    )  # one value a channel at the end
+    _, about = prepare(subject.specification())
+    assert about["kinds"] == ["inference"]
+    row = {"model": "x", "batch": 1, "ours": about, "modes": {}, "floors": {"inference": {"winograd_floor": 1.0}}}
+    row["modes"] = {mode: {"inference": {"median": t}} for mode, t in ((against.OURS, 1.0), ("NCHW", 2.0))}
+    row["inference"] = {"best": "NCHW", "ratio": 0.5}
+    assert against.geometric_means([row]) == {"1": {"inference": 0.5}}
+    assert against.line(row).count(" - ") == 7

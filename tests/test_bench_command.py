@@ -222,11 +222,16 @@ def test_the_page_takes_the_results_that_are_there(monkeypatch, tmp_path):
     row |= {"step": kind, "inference": kind}
     head = {"machine": {"cpu": "a cpu", "cores": 2}, "versions": {"numpy": "2"}, "commit": None, "date": "today"}
     means = {"64": {"step": 0.5, "inference": 0.5}}
-    (tmp_path / "models.json").write_text(json.dumps(head | {"models": [row], "geometric_mean": means}))
+    (tmp_path / "models_64.json").write_text(json.dumps(head | {"models": [row], "geometric_mean": means}))
+    del row["step"], row["memory"]  # as where one value a channel cannot be normalised
+    one = {"models": [row | {"batch": 1}], "geometric_mean": {"1": {"inference": 0.5}}}
+    (tmp_path / "models_1.json").write_text(json.dumps(head | one))
     for _ in range(2):  # writing again changes nothing
         page.main()
     text = (tmp_path / "page.md").read_text()
-    assert text.startswith(f"before\n{page.START}### Against PyTorch")
+    assert text.startswith(f"before\n{page.START}### Against PyTorch, batch 1\n")
     assert text.endswith(f"(a cpu, 2 cores; numpy 2; commit no commit, today.)\n{page.END}\nafter\n")
     assert "| deep_dnn | 64 | 2.00 | 1.00 | 4.00 | **0.50** | 2.00 | 1.00 | 4.00 | **0.50** | 0.75 |" in text
+    assert "| deep_dnn | 1 |  |  |  |  | 2.00 | 1.00 | 4.00 | **0.50** |  |" in text
+    assert text.index("batch 1\n") < text.index("batch 64\n")
     assert "old" not in text

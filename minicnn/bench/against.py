@@ -55,16 +55,17 @@ def compare(subject: Subject, settings: Settings, peaks: Peaks, log: Callable[[s
     """One model at one batch: every mode's times, the best rival and the ratio for each kind, floors, peak memory."""
     with contextlib.ExitStack() as stack:
         workers = {mode: stack.enter_context(worker) for mode, worker in _workers(subject, settings, log)}
-        times = _rounds(workers, settings)
         about = workers[OURS].about
+        times = _rounds(workers, about["kinds"], settings)
     found: dict[str, Any] = {"model": subject.model, "batch": subject.batch, "ours": about, "modes": {}}
     for mode in times:
         found["modes"][mode] = {k: numbers.summary(v) | {"rounds": v} for k, v in times[mode].items()}
-    for kind in KINDS:
+    for kind in about["kinds"]:
         best, ratio = _best(times, kind)
         found[kind] = {"best": best, "ratio": ratio}
     found["floors"] = floors.seconds(subject, peaks)
-    found["memory"] = memory(subject, settings)
+    if "step" in found:
+        found["memory"] = memory(subject, settings)
     return found
 
 
@@ -101,9 +102,9 @@ def rival(subject: Subject, settings: Settings, mode: str) -> Worker:
     return Worker("torch", subject.specification(threads=settings.threads, **options), environment)
 
 
-def _rounds(workers: dict[str, Worker], settings: Settings) -> dict[str, dict[str, list[float]]]:
+def _rounds(workers: dict[str, Worker], kinds: list[str], settings: Settings) -> dict[str, dict[str, list[float]]]:
     """{mode: {kind: the time of each round, a median of its calls}}; a compiled mode infers only."""
-    visits = [(m, k) for m in workers for k in KINDS if (m, k) != (COMPILED, "step")]
+    visits = [(m, k) for m in workers for k in kinds if (m, k) != (COMPILED, "step")]
     calls = {}
     for mode, kind in visits:
         once = workers[mode].ask(kind, calls=1, warm=2)["seconds"][0]
@@ -140,11 +141,11 @@ def memory(subject: Subject, settings: Settings, steps: int = 6) -> dict[str, An
 
 def geometric_means(found: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
     """{batch: {kind: geometric mean of the models' ratios}}."""
-    batches = sorted({row["batch"] for row in found})
-    return {
-        str(b): {k: numbers.geometric_mean([row[k]["ratio"] for row in found if row["batch"] == b]) for k in KINDS}
-        for b in batches
-    }
+    means: dict[str, dict[str, float]] = {}
+    for b in sorted({row["batch"] for row in found}):
+        ratios = {k: [row[k]["ratio"] for row in found if row["batch"] == b and k in row] for k in KINDS}
+        means[str(b)] = {k: numbers.geometric_mean(values) for k, values in ratios.items() if values}
+    return means
 
 
 HEADER = (
@@ -157,10 +158,16 @@ def line(row: dict[str, Any]) -> str:
     """One row of the table that HEADER heads."""
     cells = [f"{row['model']:<16} {row['batch']:>5}"]
     for kind in KINDS:
+        if kind not in row:
+            cells.append(f"{'-':>8} {'-':>7} {'-':>8} {'-':>6}")
+            continue
         ours, theirs = (row["modes"][mode][kind]["median"] * 1e3 for mode in (OURS, row[kind]["best"]))
         floor = row["floors"][kind]["winograd_floor"] * 1e3
         cells.append(f"{ours:8.2f} {floor:7.2f} {theirs:8.2f} {row[kind]['ratio']:6.2f}")
-    peaks = row["memory"]["peak_bytes"]
-    least = min(peak for mode, peak in peaks.items() if mode != OURS)
-    cells.append(f"{peaks[OURS] / 1e6:8.0f} {least / 1e6:8.0f} {row['memory']['ratio']:6.2f}")
+    if "memory" in row:
+        peaks = row["memory"]["peak_bytes"]
+        least = min(peak for mode, peak in peaks.items() if mode != OURS)
+        cells.append(f"{peaks[OURS] / 1e6:8.0f} {least / 1e6:8.0f} {row['memory']['ratio']:6.2f}")
+    else:
+        cells.append(f"{'-':>8} {'-':>8} {'-':>6}")
     return " | ".join([*cells, row["ours"]["mode"] + (", fused" if row["ours"]["fused"] else "")])

@@ -42,14 +42,15 @@ class Training:
 
 
 def prepare(specification: dict[str, Any]) -> tuple[dict[str, worker.Action], dict[str, Any]]:
-    """The actions of the specified model, and in which mode they run: strict, or fast where a kernel declines."""
+    """The actions of the specified model, in which mode they run (strict, or fast where a kernel declines), and which
+    of "step" and "inference" the batch allows."""
     training = Training(specification)
     mode, declined = specification.get("mode", "strict"), None
-    if mode == "strict":
-        try:
-            _try(training, mode)
-        except RuntimeError as error:
-            mode, declined = "fast", str(error)
+    try:
+        kinds = _possible(training, mode)
+    except RuntimeError as error:
+        mode, declined = "fast", str(error)
+        kinds = _possible(training, mode)
 
     def under(act: Callable[[], object]) -> Callable[[], object]:
         def run() -> object:
@@ -63,14 +64,20 @@ def prepare(specification: dict[str, Any]) -> tuple[dict[str, worker.Action], di
         "step": (model.train, under(training.step)),
         "inference": (model.eval, under(training.infer)),
     } | worker.IDLE
-    return actions, {"mode": mode, "declined": declined, "fused": training.model is not training.plain}
+    about = {"mode": mode, "declined": declined, "fused": training.model is not training.plain, "kinds": kinds}
+    return actions, about
 
 
-def _try(training: Training, mode: str) -> None:
+def _possible(training: Training, mode: str) -> list[str]:
+    """What can be done with the batch: a batch norm that would see one value a channel cannot be trained."""
     with dispatch.using(mode):
-        training.step()
         with training.model.evaluating():
             training.infer()
+        try:
+            training.step()
+        except ValueError:
+            return ["inference"]
+    return ["step", "inference"]
 
 
 if __name__ == "__main__":

@@ -61,7 +61,8 @@ def models(rows: list[dict[str, Any]]) -> "Figure":
     figure, axis = _figure(7.2, 1 + 0.35 * len(rows))
     places = np.arange(len(rows))
     for k, (kind, colour) in enumerate((("step", OURS), ("inference", THEIRS))):
-        axis.barh(places + 0.36 * (k - 0.5), [r[kind]["ratio"] for r in rows], 0.36, color=colour, label=kind)
+        ratios = [r[kind]["ratio"] if kind in r else 0 for r in rows]  # no bar
+        axis.barh(places + 0.36 * (k - 0.5), ratios, 0.36, color=colour, label=kind)
     axis.axvline(1, color=GREY)
     axis.set_yticks(places, [f"{r['model']}, {r['batch']}" for r in rows], fontsize=8)
     axis.set_xlabel("time of minicnn / best time of PyTorch")

@@ -79,7 +79,7 @@ def _models(args: argparse.Namespace, chosen: list["Subject"], settings: "Settin
         print(against.line(rows[-1]), flush=True)
     means = against.geometric_means(rows)
     for batch, mean in means.items():
-        print(f"batch {batch}: geometric means: step {mean['step']:.3f}, inference {mean['inference']:.3f}")
+        print(f"batch {batch}: geometric means: {', '.join(f'{kind} {value:.3f}' for kind, value in mean.items())}")
     return {"peaks": peaks._asdict(), "models": rows, "geometric_mean": means}, lambda: plots.models(rows)
 
 

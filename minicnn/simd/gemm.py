@@ -21,7 +21,7 @@ import numba
 import numpy as np
 
 from minicnn import backend
-from minicnn.simd.compile import array, i64, inner, vector_in
+from minicnn.simd.compile import array, f32, i64, inner, vector_in
 from minicnn.simd.move import copy, transpose
 from minicnn.simd.shared import shared
 from minicnn.simd.tile import TILE_COLUMNS, TILE_ROWS, multiply_nn, multiply_tn
@@ -107,34 +107,44 @@ def _few_rows(A, B, sums, threads, t):
 def _piece(A, B, sums, piece, pieces):
     (M, K), N = A.shape, B.shape[1]
     sums[piece] = 0
-    k, k_end = piece * K // pieces, (piece + 1) * K // pieces
+    first, k_end = piece * K // pieces, (piece + 1) * K // pieces
+    k, whole = first, N // LANES * LANES
     while k + 4 <= k_end:
         for m in range(M):
-            _add_four_rows(A, B, sums, m, k, (piece * M + m) * N, N)
+            _add_four_rows(A, B, sums, m, k, (piece * M + m) * N, whole)
         k += 4
     for rest in range(k, k_end):
         for m in range(M):
-            for n in range(N):
+            for n in range(whole):
                 sums[piece, m, n] += A[m, rest] * B[rest, n]
+    if whole < N:
+        for m in range(M):
+            _last_columns(A, B, sums, m, first, k_end, (piece * M + m) * N + whole, whole, N - whole)
 
 
 @inner
 def _add_four_rows(A, B, sums, m, k, place, N):
-    """Each sum is loaded and stored once for the four."""
+    """Each sum is loaded and stored once for the four; N is a multiple of LANES."""
     pitch = B.strides[0] // 4
     b = k * pitch
     a_0, a_1, a_2, a_3 = broadcast(A[m, k]), broadcast(A[m, k + 1]), broadcast(A[m, k + 2]), broadcast(A[m, k + 3])
-    for n in range(0, N - LANES + 1, LANES):
+    for n in range(0, N, LANES):
         value = fma(a_0, load(B, b + n), load(sums, place + n))
         value = fma(a_1, load(B, b + pitch + n), value)
         value = fma(a_2, load(B, b + 2 * pitch + n), value)
         store(sums, place + n, fma(a_3, load(B, b + 3 * pitch + n), value))
-    if N % LANES:
-        n = N - N % LANES
-        value = load_part(sums, place + n, N - n)
-        for r in range(4):
-            value = fma(broadcast(A[m, k + r]), load_part(B, b + r * pitch + n, N - n), value)
-        store_part(sums, place + n, value, N - n)
+
+
+@inner
+def _last_columns(A, B, sums, m, k, k_end, place, n, width):
+    """The columns from n on that do not fill a vector: their sums stay in registers, two of them side by side."""
+    pitch, even, odd = B.strides[0] // 4, broadcast(f32(0)), broadcast(f32(0))
+    for pair in range(k, k_end - 1, 2):
+        even = fma(broadcast(A[m, pair]), load_part(B, pair * pitch + n, width), even)
+        odd = fma(broadcast(A[m, pair + 1]), load_part(B, (pair + 1) * pitch + n, width), odd)
+    if (k_end - k) % 2:
+        even = fma(broadcast(A[m, k_end - 1]), load_part(B, (k_end - 1) * pitch + n, width), even)
+    store_part(sums, place, even + odd, width)
 
 
 @shared((matrix_in, matrix_in, matrix_out, vector_in, matrix_out, *[i64] * 9))
