@@ -1,19 +1,24 @@
-"""Write the figures of benchmarks/results/cpu into docs/performance.md.
+"""Write the figures of benchmarks/results/cpu into docs/performance.md, and draw its pictures.
 
     python benchmarks/performance_page.py
 
-Of the folder it takes what is there: models_1.json, models_16.json, … (a batch each), startup.json, growth.json, all of
-`minicnn bench --json`, and accuracy.json of benchmarks/accuracy.py.
+Of the folder it takes what is there: models_1.json, models_16.json, … (a batch each), startup.json, growth.json and
+roofline.json of `minicnn bench --json`, and accuracy.json of benchmarks/accuracy.py.
 """
 
 from pathlib import Path
 from typing import Any
 
 from minicnn import files
+from minicnn.bench import plots
 from minicnn.bench.against import KINDS, OURS
+from minicnn.bench.work import Peaks
+from minicnn.explain import figures
 
 ROOT = Path(__file__).parents[1]
 RESULTS, PAGE = ROOT / "benchmarks" / "results" / "cpu", ROOT / "docs" / "performance.md"
+IMAGES = "images"  # beside the page
+TOP = 15  # kernels
 START, END = "<!-- figures -->\n", "<!-- end of figures -->"
 
 
@@ -22,15 +27,30 @@ def main() -> None:
     parts = []
     batches = sorted(RESULTS.glob("models_*.json"), key=lambda path: int(path.stem.partition("_")[2]))
     sections = [(path, models) for path in batches]
-    sections += [(RESULTS / f"{write.__name__}.json", write) for write in (startup, growth, accuracy)]
+    sections += [(RESULTS / f"{write.__name__}.json", write) for write in (startup, growth, roofline, accuracy)]
     for path, write in sections:
         if path.exists():
             found = files.read_json(path)
-            parts += [f"{write(found)}\n\n{origin(found)}\n"]
+            parts += [f"{write(found)}\n{picture(path.stem, found)}\n{origin(found)}\n"]
     page = PAGE.read_text(encoding="utf-8")
     before, _, rest = page.partition(START)
     after = rest.partition(END)[2]
     files.write_text(PAGE, before + START + "\n".join(parts) + END + after)
+
+
+def picture(name: str, found: dict[str, Any]) -> str:
+    """The picture of a result, drawn now, as the page shows it; nothing where a result has none."""
+    if "growth" in found:
+        figure, says = plots.growth(found["growth"]), "time and memory of a training step against four sizes"
+    elif "ops" in found:
+        figure, says = plots.roofline(found["ops"], Peaks(**found["peaks"])), "every kernel under the measured peaks"
+    elif "models" in found:
+        figure, says = plots.models(found["models"]), "bars of the time ratios; below 1 is faster than PyTorch"
+    else:
+        return ""
+    (PAGE.parent / IMAGES).mkdir(exist_ok=True)
+    figures.save(figure, PAGE.parent / IMAGES / f"{name}.png")
+    return f"\n![{says}]({IMAGES}/{name}.png)\n"
 
 
 def origin(found: dict[str, Any]) -> str:
@@ -96,6 +116,21 @@ def growth(found: dict[str, Any]) -> str:
             rows.append([grown["axis"], side, f"{sizes[0]} to {sizes[-1]}", *powers])
     text = "### Growth\n\nA training step's time and memory as powers of a size.\n\n"
     return text + table(["size", "side", "range", "time", "memory"], rows)
+
+
+def roofline(found: dict[str, Any]) -> str:
+    """The slowest kernels."""
+    rows = []
+    for row in sorted(found["ops"], key=lambda row: -row["seconds"].get("kernel", 0))[:TOP]:
+        seconds = row["seconds"]["kernel"]
+        rates = [f"{row['flops'] / seconds / 1e9:.0f}", f"{row['bytes'] / seconds / 1e9:.0f}"]
+        rows.append([f"{row['op']} {row['shapes']}", f"{seconds * 1e3:.2f}", *rates])
+    models = ", ".join(dict.fromkeys(row["model"] for row in found["ops"]))
+    text = (
+        f"### Kernels\n\nThe {len(rows)} that take most of a step of {models}; convolutions are counted as defined, so"
+    )
+    text += " Winograd's may exceed the peak.\n\n"
+    return text + table(["op and shapes", "ms", "GFLOP/s", "GB/s"], rows)
 
 
 def accuracy(found: dict[str, Any]) -> str:

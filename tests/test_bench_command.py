@@ -234,4 +234,6 @@ def test_the_page_takes_the_results_that_are_there(monkeypatch, tmp_path):
     assert "| deep_dnn | 64 | 2.00 | 1.00 | 4.00 | **0.50** | 2.00 | 1.00 | 4.00 | **0.50** | 0.75 |" in text
     assert "| deep_dnn | 1 |  |  |  |  | 2.00 | 1.00 | 4.00 | **0.50** |  |" in text
     assert text.index("batch 1\n") < text.index("batch 64\n")
+    assert "![bars of the time ratios; below 1 is faster than PyTorch](images/models_64.png)" in text
+    assert (tmp_path / "images" / "models_64.png").stat().st_size > 1000
     assert "old" not in text
