@@ -67,7 +67,7 @@ def models(rows: list[dict[str, Any]]) -> "Figure":
     axis.set_yticks(places, [f"{r['model']}, {r['batch']}" for r in rows], fontsize=8)
     axis.set_xlabel("time of minicnn / best time of PyTorch")
     axis.invert_yaxis()
-    axis.legend(fontsize=8)
+    axis.legend(fontsize=8, ncols=2, loc="lower left", bbox_to_anchor=(0, 1), frameon=False)
     return figure
 
 

@@ -138,7 +138,9 @@ class Call:
         per_element = prod(alpha.shape[:-1]) > 1
         wanted = self.x.shape[1:] if per_element else (C,)
         alpha = alpha if per_element else alpha.reshape(-1)
-        return np.ascontiguousarray(np.broadcast_to(alpha, wanted)).reshape(-1), per_element
+        if alpha.size < prod(wanted):
+            alpha = np.broadcast_to(alpha, wanted)
+        return np.ascontiguousarray(alpha).reshape(-1), per_element
 
     def _table(self, mean: Array | None, var: Array | None) -> tuple[Array, Array | None]:
         """The rows centre, scale, shift of batch norm, and two more for its backward; and 1/√(σ² + ε)."""
