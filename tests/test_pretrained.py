@@ -33,9 +33,9 @@ def test_names(folder):
     assert models.pretrained_names(folder / "none") == []
 
 
-@pytest.mark.parametrize(("name", "model"), [("xception", trained()), ("leaky", trained("leaky_bn_cnn", width=0.2))])
-def test_what_comes_back_is_float32_and_nearly_what_was_written(name, model, folder):
-    again = models.pretrained(name, folder)
+@pytest.mark.parametrize(("name", "built"), [("xception", {}), ("leaky", {"name": "leaky_bn_cnn", "width": 0.2})])
+def test_what_comes_back_is_float32_and_nearly_what_was_written(name, built, folder):
+    model, again = trained(**built), models.pretrained(name, folder)
     assert not any(module.training for module in again.modules())
     for key, a in model.state_dict().items():
         b = again.state_dict()[key]
