@@ -45,12 +45,13 @@ def prepare(specification: dict[str, Any]) -> tuple[dict[str, worker.Action], di
     """The actions of the specified model, in which mode they run (strict, or fast where a kernel declines), and which
     of "step" and "inference" the batch allows."""
     training = Training(specification)
-    mode, declined = specification.get("mode", "strict"), None
-    try:
-        kinds = _possible(training, mode)
-    except RuntimeError as error:
-        mode, declined = "fast", str(error)
-        kinds = _possible(training, mode)
+    mode, declined, kinds = specification.get("mode", "strict"), None, ["step", "inference"]
+    if mode == "strict":
+        try:
+            kinds = _possible(training, mode)
+        except RuntimeError as error:
+            mode, declined = "fast", str(error)
+            kinds = _possible(training, mode)
 
     def under(act: Callable[[], object]) -> Callable[[], object]:
         def run() -> object:
