@@ -127,8 +127,9 @@ def roofline(found: dict[str, Any]) -> str:
         rows.append([f"{row['op']} {row['shapes']}", f"{seconds * 1e3:.2f}", *rates])
     models = ", ".join(dict.fromkeys(row["model"] for row in found["ops"]))
     text = (
-        f"### Kernels\n\nThe {len(rows)} that take most of a step of {models}; convolutions are counted as defined, so"
+        f"### Kernels\n\nThe slowest calls of {models}, plain and fused, as one short run saw them. A plain first layer"
     )
+    text += " also makes the gradient of the images, which training leaves out. Convolutions are counted as defined, so"
     text += " Winograd's may exceed the peak.\n\n"
     return text + table(["op and shapes", "ms", "GFLOP/s", "GB/s"], rows)
 

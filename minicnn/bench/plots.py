@@ -80,7 +80,7 @@ def growth(found: list[dict[str, Any]]) -> "Figure":
             sizes = [p["size"] for p in measured["points"]]
             costs = {
                 "time (ms)": (measured["time"], [p["seconds"] * 1e3 for p in measured["points"]]),
-                "memory beyond the idle model's (MB)": (
+                "memory beyond idle (MB)": (
                     measured["memory"],
                     [max(p["peak_bytes"] - p["idle_bytes"], 1) / 1e6 for p in measured["points"]],
                 ),
@@ -88,6 +88,8 @@ def growth(found: list[dict[str, Any]]) -> "Figure":
             for axis, (what, (power, values)) in zip(line, costs.items(), strict=True):
                 axis.plot(sizes, values, "o-", color=colour, label=f"{side}: n^{power:.2f}")
                 axis.set(xscale="log", yscale="log", xlabel=grown["axis"])
+                axis.set_xticks(sizes, [str(n) for n in sizes], fontsize=7)
+                axis.set_xticks([], minor=True)
                 axis.set_ylabel(what, fontsize=8)
                 axis.legend(fontsize=8)
     return figure
