@@ -80,11 +80,13 @@ def declined(cache: Cache) -> bool:
     """
     kinds = [(type(a), getattr(a, "dtype", None), getattr(a, "shape", None)) for a in cache[:6]]
     question = (cache.spec, cache.batch_statistics, *kinds)
-    if question not in _answers:
+    answer = _answers.get(question)
+    if answer is None:
+        answer = _declined(cache)
         if len(_answers) >= ANSWERS:
-            _answers.clear()
-        _answers[question] = _declined(cache)
-    return _answers[question]
+            _answers.clear()  # another thread may do so at any moment: nothing is read from it after
+        _answers[question] = answer
+    return answer
 
 
 def _declined(cache: Cache) -> bool:
